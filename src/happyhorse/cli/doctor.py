@@ -1,0 +1,157 @@
+"""``happyhorse doctor``: what this machine has, what will work, what is missing and the command that mends it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Literal
+
+from happyhorse.errors import WeightsError
+
+MEMORY_GIB_NEEDED = 2
+DISK_MIB_NEEDED = 100
+
+State = Literal["ok", "missing", "optional"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    state: State
+    """"missing" stops generation; "optional" is something that only some commands want."""
+    detail: str
+    fix: str = ""
+    """The command or step that mends it."""
+
+
+def examine() -> list[Finding]:
+    """Looks at everything that matters here."""
+    return [
+        _python(),
+        _torch(),
+        _encoders(),
+        _memory(),
+        _disk(),
+        *_weights(),
+        _gpu(),
+        _program("espeak-ng", "only to rebuild the speech bank that training uses", "apt-get install espeak-ng"),
+        _module("matplotlib", "only to plot training runs", "pip install 'happyhorse[train]'"),
+    ]
+
+
+def report(findings: list[Finding]) -> int:
+    """Prints the findings; returns 0 if clips can be made here, else 2."""
+    for finding in findings:
+        print(f"{finding.state:<9} {finding.what}: {finding.detail}")
+        if finding.state != "ok" and finding.fix:
+            print(f"{'':<9} -> {finding.fix}")
+    broken = [finding.what for finding in findings if finding.state == "missing"]
+    print(f"generate will not work: {', '.join(broken)}" if broken else "generate will work here")
+    return 2 if broken else 0
+
+
+def _python() -> Finding:
+    fine = sys.version_info >= (3, 11)
+    return Finding("python", "ok" if fine else "missing", platform.python_version(), "install Python 3.11 or newer")
+
+
+def _torch() -> Finding:
+    try:
+        import torch
+    except ImportError as error:
+        return Finding("torch", "missing", str(error), "pip install torch")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    detail = f"{torch.__version__}, {torch.get_num_threads()} threads on {cores} cores, {_processor()}"
+    return Finding("torch", "ok", detail)
+
+
+def _processor() -> str:
+    return platform.machine() or "unknown processor"
+
+
+def _encoders() -> Finding:
+    try:
+        import av
+    except ImportError as error:
+        return Finding("mp4", "missing", str(error), "pip install av")
+    lacking = [name for name in ("libx264", "aac") if name not in av.codecs_available]
+    if lacking:
+        fix = "pip install --force-reinstall --only-binary av av"
+        return Finding("mp4", "missing", f"PyAV was built without {', '.join(lacking)}", fix)
+    return Finding("mp4", "ok", f"H.264 and AAC by PyAV {av.__version__}; no ffmpeg program is needed")
+
+
+def _memory() -> Finding:
+    available = _memory_available()
+    if available is None:
+        return Finding("memory", "ok", "unknown on this system")
+    state: State = "ok" if available >= MEMORY_GIB_NEEDED else "optional"
+    detail = f"{available:.1f} GiB free; a clip takes up to {MEMORY_GIB_NEEDED}"
+    return Finding("memory", state, detail, "close other programs, or make shorter clips")
+
+
+def _memory_available() -> float | None:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 2**20
+    writable = os.access(Path.cwd(), os.W_OK)
+    fine = free >= DISK_MIB_NEEDED and writable
+    detail = f"{free / 1024:.1f} GiB free in {Path.cwd()}{'' if writable else ', which is not writable'}"
+    return Finding("disk", "ok" if fine else "missing", detail, "free some space, or change to a folder of yours")
+
+
+def _weights() -> list[Finding]:
+    """One finding per model: every file's hash is computed."""
+    try:
+        from happyhorse.weights.registry import ENTRIES, resolve
+        from happyhorse.weights.store import read_manifest, verified
+    except ImportError as error:
+        return [Finding("weights", "missing", str(error), "pip install happyhorse")]
+    findings = []
+    for entry in ENTRIES:
+        if entry.needs:
+            findings.append(Finding(entry.name, "optional", f"needs {entry.needs}"))
+            continue
+        try:
+            folder = resolve(entry.name)
+            manifest = read_manifest(folder)
+            size = sum(verified(folder, manifest, role).stat().st_size for role in manifest.files)
+            detail = f"{len(manifest.files)} weight files, {size / 2**20:.1f} MiB, hashes verified"
+            findings.append(Finding(entry.name, "ok", detail))
+        except WeightsError as error:
+            fix = "pip install --force-reinstall --no-deps happyhorse"
+            findings.append(Finding(entry.name, "missing", str(error), fix))
+    return findings
+
+
+def _gpu() -> Finding:
+    try:
+        import torch
+
+        found = torch.cuda.is_available()
+        detail = torch.cuda.get_device_name() if found else "none; the foal runs on the CPU"
+    except (ImportError, RuntimeError) as error:
+        found, detail = False, str(error)
+    return Finding("gpu", "ok" if found else "optional", detail)
+
+
+def _program(name: str, purpose: str, fix: str) -> Finding:
+    path = shutil.which(name)
+    return Finding(name, "ok" if path else "optional", path or f"not installed; {purpose}", fix)
+
+
+def _module(name: str, purpose: str, fix: str) -> Finding:
+    found = importlib.util.find_spec(name) is not None
+    return Finding(name, "ok" if found else "optional", "installed" if found else f"not installed; {purpose}", fix)

@@ -1,0 +1,272 @@
+"""``happyhorse generate``: from options to jobs, from jobs to files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from happyhorse import __version__
+from happyhorse.cli.main import EXIT_STOPPED, say
+from happyhorse.cli.progress import StageProgress
+from happyhorse.clip import Clip, read_recipe
+from happyhorse.errors import ConfigError, MediaError, OutputError, PromptError
+from happyhorse.files import check_output
+from happyhorse.sampling.pipeline import Image, Pipeline, checked_device, load_image, load_parts
+from happyhorse.sampling.request import SEED_MAX, Request, Sampling, make_request
+from happyhorse.weights.registry import resolve
+from happyhorse.weights.store import Manifest, read_manifest
+
+COUNT_MAX = 1000
+PROMPT_FILE_BYTES_MAX = 2**20
+NAME_LENGTH = 60
+
+RECIPE_TYPES: Mapping[str, tuple[type, ...]] = {
+    "prompt": (str,),
+    "negative": (str,),
+    "seconds": (int, float),
+    "size": (str,),
+    "seed": (int,),
+    "steps": (int,),
+    "guidance": (list,),
+    "sampler": (str,),
+    "shift": (int, float),
+    "model": (str,),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line, as given; None where an option was left out."""
+
+    prompt: str | None = None
+    output: Path | None = None
+    model: str | None = None
+    image: Path | None = None
+    seconds: float | None = None
+    aspect: str | None = None
+    size: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    guidance: str | None = None
+    negative: str | None = None
+    count: int = 1
+    prompts: Path | None = None
+    like: Path | None = None
+    device: str | None = None
+    overwrite: bool = False
+    json: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One clip to be made and where it goes."""
+
+    request: Request
+    path: Path
+
+
+def generate_clips(options: Options) -> int:
+    """Makes all clips that the options ask for and returns the exit code. Everything that can be refused is refused
+    before the first one is started."""
+    recipe = like_recipe(options)
+    folder = resolve(options.model or recipe.get("model", "foal"))
+    manifest = read_manifest(folder)
+    if recipe:
+        _note_differences(recipe, manifest)
+    image = _image(options, recipe)
+    jobs = make_jobs(options, recipe, Sampling.from_dict(manifest.sampling), image)
+    device = checked_device(options.device)
+    with StageProgress() as progress:
+        progress("load", 0, 1)
+        pipeline = Pipeline(load_parts(folder, device), device)
+        progress("load", 1, 1)
+    pipeline.parts.text.batch([text for job in jobs for text in (job.request.prompt, job.request.negative)])
+    _note_unknown_words(manifest.name, jobs)
+    return _make(pipeline, jobs, image, options)
+
+
+def _make(pipeline: Pipeline, jobs: list[Job], image: Image | None, options: Options) -> int:
+    written = 0
+    try:
+        for job in jobs:
+            with StageProgress() as progress:
+                clip = pipeline.make(job.request, image, progress)
+                progress("write", 0, 1)
+                began = time.perf_counter()
+                clip.save(job.path, options.overwrite)
+                saved = round(time.perf_counter() - began, 3)
+                progress("write", 1, 1)
+            written += 1
+            _tell(clip, job.path, {**clip.timings, "write": saved}, options.json)
+    except KeyboardInterrupt:
+        if not written:
+            raise
+        say(f"stopped; {written} of {len(jobs)} clips were written before, nothing of the next")
+        return EXIT_STOPPED
+    return 0
+
+
+def _tell(clip: Clip, path: Path, timings: Mapping[str, float], as_json: bool) -> None:
+    recipe = clip.recipe
+    if not as_json:
+        spent = sum(timings.values())
+        line = f"{path}  {clip.seconds:g} s, {recipe['size']}, seed {recipe['seed']}, made in {spent:.1f} s"
+    else:
+        facts = {key: recipe[key] for key in ("prompt", "seed", "seconds", "size", "model", "steps")}
+        sound = {"fps": clip.fps, "sample_rate": clip.sample_rate}
+        line = json.dumps({"path": str(path), **facts, **sound, "timings": timings}, ensure_ascii=False)
+    print(line, flush=True)
+
+
+def make_jobs(options: Options, recipe: Mapping[str, Any], sampling: Sampling, image: Image | None) -> list[Job]:
+    """Every clip that is asked for, checked. Raises a HappyhorseError for the first that cannot be made."""
+    if not 1 <= options.count <= COUNT_MAX:
+        raise ConfigError(f"--count {options.count} is out of range; it may be 1 to {COUNT_MAX}")
+    if options.size and options.aspect:
+        raise ConfigError("give --size or --aspect, not both")
+    prompts = read_prompts(options, recipe)
+    seed = options.seed if options.seed is not None else recipe.get("seed")
+    seed = secrets.randbelow(SEED_MAX - COUNT_MAX) if seed is None else seed
+    asked = {
+        "negative": _first(options.negative, recipe.get("negative"), ""),
+        "seconds": _first(options.seconds, recipe.get("seconds")),
+        "size": _first(options.size, options.aspect, None if options.image else recipe.get("size")),
+        "steps": _first(options.steps, recipe.get("steps")),
+        "guidance": _first(parse_guidance(options.guidance), _pair(recipe.get("guidance"))),
+        "sampler": recipe.get("sampler"),
+        "shift": recipe.get("shift"),
+        "image_aspect": image.aspect if image else None,
+    }
+    requests = [
+        make_request(sampling, prompt, seed=seed + index, **asked)
+        for prompt in prompts
+        for index in range(options.count)
+    ]
+    paths = output_paths(options.output, requests)
+    for path in paths:
+        check_output(path, options.overwrite)
+    return [Job(request, path) for request, path in zip(requests, paths, strict=True)]
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _pair(weights: list | None) -> tuple | None:
+    return None if weights is None else tuple(weights)
+
+
+def parse_guidance(text: str | None) -> float | tuple[float, float] | None:
+    """ "4" to 4.0, "4,2.5" to (4.0, 2.5). Raises ConfigError for anything else."""
+    if text is None:
+        return None
+    try:
+        weights = [float(part) for part in text.split(",")]
+        return weights[0] if len(weights) == 1 else (weights[0], weights[1])
+    except (ValueError, IndexError) as error:
+        raise ConfigError(f"--guidance {text!r} is not a number; give W, or two as PICTURE,SOUND") from error
+
+
+def read_prompts(options: Options, recipe: Mapping[str, Any]) -> list[str]:
+    """The prompts asked for. Raises PromptError if there is none, or MediaError if their file is unreadable."""
+    if options.prompt is not None and options.prompts is not None:
+        raise PromptError("give a prompt or --prompts FILE, not both")
+    if options.prompts is not None:
+        return _prompt_lines(options.prompts)
+    if options.prompt is not None:
+        return [options.prompt]
+    if "prompt" in recipe:
+        return [recipe["prompt"]]
+    raise PromptError('say what to make: happyhorse generate "a red ball bounces on wood"')
+
+
+def _prompt_lines(path: Path) -> list[str]:
+    try:
+        if path.stat().st_size > PROMPT_FILE_BYTES_MAX:
+            raise MediaError(f"{path} is larger than {PROMPT_FILE_BYTES_MAX >> 20} MiB; split it")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise MediaError(f"{path} was not found or may not be read; check the path") from error
+    except UnicodeDecodeError as error:
+        raise MediaError(f"{path} is not UTF-8 text; give one prompt per line") from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise PromptError(f"{path} holds no prompt; give one per line")
+    return lines
+
+
+def output_paths(output: Path | None, requests: list[Request]) -> list[Path]:
+    """One path per request: NAME-1.mp4, NAME-2.mp4, ... for several; named by prompt and seed if no name was given."""
+    if output is None or output.is_dir():
+        paths = [(output or Path()) / f"{slug(request.prompt)}-{request.seed}.mp4" for request in requests]
+        return _distinct(paths)
+    if output.suffix.lower() != ".mp4":
+        raise OutputError(f"{output} does not end in .mp4, the only format that is written; name it {output}.mp4")
+    if len(requests) == 1:
+        return [output]
+    return [output.with_stem(f"{output.stem}-{number}") for number in range(1, len(requests) + 1)]
+
+
+def _distinct(paths: list[Path]) -> list[Path]:
+    """Prompts that differ only in what a file name leaves out get a number."""
+    seen: dict[Path, int] = {}
+    result = []
+    for path in paths:
+        seen[path] = seen.get(path, 0) + 1
+        result.append(path if seen[path] == 1 else path.with_stem(f"{path.stem}-{seen[path]}"))
+    return result
+
+
+def slug(prompt: str) -> str:
+    """A prompt as a file name: words of any script joined by hyphens, at most 60 bytes, never empty."""
+    words = re.findall(r"\w+", prompt.lower())
+    name = "-".join(words).encode()[:NAME_LENGTH].decode(errors="ignore").strip("-_")
+    return name or "clip"
+
+
+def like_recipe(options: Options) -> dict[str, Any]:
+    """The recipe to repeat, {} if none is asked for. Raises MediaError if the clip holds none or a damaged one."""
+    if options.like is None:
+        return {}
+    recipe = read_recipe(options.like)
+    for key, kinds in RECIPE_TYPES.items():
+        if key in recipe and (not isinstance(recipe[key], kinds) or isinstance(recipe[key], bool)):
+            raise MediaError(f"the recipe in {options.like} is damaged: {key} is {recipe[key]!r}")
+    return recipe
+
+
+def _image(options: Options, recipe: Mapping[str, Any]) -> Image | None:
+    source = recipe.get("image")
+    if options.image is not None or not isinstance(source, dict):
+        return load_image(options.image)
+    image = None
+    with contextlib.suppress(MediaError):
+        image = load_image(str(source.get("path")))
+    if image is None or image.source["sha256"] != source.get("sha256"):
+        raise MediaError(f"{options.like} was made from the image {source.get('path')}, not found: give it by --image")
+    return image
+
+
+def _note_differences(recipe: Mapping[str, Any], manifest: Manifest) -> None:
+    if recipe.get("weights") != manifest.fingerprint:
+        say("note: that clip was made with other weights; the new one will differ")
+    elif recipe.get("happyhorse") != __version__:
+        say(f"note: that clip was made by happyhorse {recipe.get('happyhorse')}; this is {__version__}: it may differ")
+
+
+def _note_unknown_words(model: str, jobs: list[Job]) -> None:
+    if model != "foal":
+        return
+    from happyhorse.data.scenes.known_prompts import note_for
+
+    for note in dict.fromkeys(note_for(job.request.prompt) for job in jobs):
+        if note:
+            print(note, file=sys.stderr)

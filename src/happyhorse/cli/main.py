@@ -1,0 +1,182 @@
+"""The commands and their options. Try ``happyhorse generate "a red ball bounces on wood"``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from happyhorse import __version__
+from happyhorse.errors import HappyhorseError
+
+EXIT_MEND = 2
+EXIT_STOPPED = 130
+
+app = typer.Typer(
+    name="happyhorse",
+    help="A prompt becomes a video with its sound.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
+_USAGE_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def main() -> NoReturn:
+    """Runs the command line; the exit code is 0, 2 (the user can mend it), 130 (stopped) or 1 (our mistake)."""
+    # Before torch loads: with active waiting, one busy neighbour makes a forward pass on two cores ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command and returns its exit code; errors go to stderr in one or two lines."""
+    debug = "--debug" in arguments
+    try:
+        return app(arguments, prog_name="happyhorse", standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        say("stopped; nothing was written")
+        return EXIT_STOPPED
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, _USAGE_ERROR):
+            say(f"error: {error.format_message()}")  # type: ignore[attr-defined]
+            return EXIT_MEND
+        if isinstance(error, HappyhorseError):
+            say(f"error: {error}")
+            return EXIT_MEND
+        if isinstance(error, MemoryError):
+            say("error: this machine has too little memory free for that; ask for a shorter or smaller clip")
+            return EXIT_MEND
+        say(f"unexpected error: {type(error).__name__}: {error}\nrun it again with --debug to see where")
+        return 1
+
+
+def say(line: str) -> None:
+    """One line for the person, on stderr, so that stdout holds results only."""
+    print(line, file=sys.stderr)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"happyhorse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """A prompt becomes a video with its sound."""
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What to see and hear.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The mp4, or a folder for it.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name or folder  [default: foal]")] = None,
+    image: Annotated[Path | None, typer.Option(help="An image that becomes the first frame.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of the clip  [default: 5]")] = None,
+    aspect: Annotated[str | None, typer.Option(help="1:1, 16:9 or 9:16  [default: 1:1, or the image's]")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, instead of --aspect.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same clip  [default: random]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps  [default: the model's]")] = None,
+    guidance: Annotated[str | None, typer.Option(help="How closely to follow the prompt: W, or PICTURE,SOUND")] = None,
+    negative: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    count: Annotated[int, typer.Option(help="Clips per prompt, with seeds SEED, SEED+1, ...")] = 1,
+    prompts: Annotated[Path | None, typer.Option(help="A text file with one prompt per line.")] = None,
+    like: Annotated[Path | None, typer.Option(help="Repeat this clip; other options given change it.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
+    debug: Debug = False,
+) -> int:
+    """Make clips from prompts."""
+    from happyhorse.cli.generate import Options, generate_clips
+
+    options = Options(
+        prompt=prompt,
+        output=output,
+        model=model,
+        image=image,
+        seconds=seconds,
+        aspect=aspect,
+        size=size,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        negative=negative,
+        count=count,
+        prompts=prompts,
+        like=like,
+        device=device,
+        overwrite=overwrite,
+        json=json,
+    )
+    return generate_clips(options)
+
+
+@app.command()
+def info(
+    clip: Annotated[Path, typer.Argument(help="A clip made by happyhorse.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the recipe as one JSON line.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Print the recipe that is stored in a clip."""
+    from happyhorse.cli.info import print_recipe
+
+    print_recipe(clip, json)
+
+
+@app.command()
+def scenes(
+    preview: Annotated[Path | None, typer.Option(help="Write a contact sheet and clips into this folder.")] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Print what the foal knows.")] = False,
+    per_family: Annotated[int, typer.Option(min=1, max=64, help="Previewed scenes of each family.")] = 2,
+    seed: Annotated[int, typer.Option(help="Which scenes.")] = 0,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the preview.")] = "128x128",
+    seconds: Annotated[float, typer.Option(min=0.5, max=10, help="Length of the previewed scenes.")] = 5.0,
+    debug: Debug = False,
+) -> None:
+    """Show the procedural scenes that the foal is trained on."""
+    from happyhorse.cli.scenes import list_scenes, preview_scenes
+
+    if preview is None or listing:
+        list_scenes()
+    if preview is not None:
+        preview_scenes(preview, per_family, seed, size, seconds)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="foal-codec or foal.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run  [default: runs/RECIPE]")] = None,
+    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the folder's last checkpoint.")] = True,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: a GPU if there is one]")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop, resumable, after this long.")] = None,
+    debug: Debug = False,
+) -> int:
+    """Train a model from nothing."""
+    from happyhorse.cli.train import train_recipe
+
+    return train_recipe(recipe, out, resume, device, minutes)
+
+
+@app.command()
+def doctor(debug: Debug = False) -> int:
+    """Say what this machine has, what will work, and how to mend what is missing."""
+    from happyhorse.cli.doctor import examine, report
+
+    return report(examine())

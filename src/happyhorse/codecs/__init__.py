@@ -1,0 +1,1 @@
+"""Codecs between media and latents: picture, sound, text, and the files that hold them."""

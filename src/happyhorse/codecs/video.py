@@ -1,0 +1,174 @@
+"""The foal's video codec: 48 channels at stride 4 x 16 x 16, light enough for two CPU cores.
+
+A group of four frames is folded into channels and pixels into coarser cells (space-to-depth) before any convolution,
+so that almost all work happens at 1/16 to 1/4 of the picture's side. The encoder sees one group of four frames at a
+time: a latent frame never depends on its neighbours, so that an image encoded alone is exactly the first latent frame
+of a clip (the first group is the first frame, repeated). The decoder mixes neighbouring latent frames and cells, which
+hides the seams that a patch-wise codec shows.
+
+Shapes: frames [B, 3, F, height, width] in [-1, 1] with F = 4 (T - 1) + 1; latent [B, 48, T, height / 16, width / 16].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from happyhorse.config import Config
+from happyhorse.types import SPACE_STRIDE, TIME_STRIDE
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoCodecConfig(Config):
+    """Widths of the video codec."""
+
+    channels: int = 48
+    """Latent channels."""
+    encoder_fine: int = 96
+    """Encoder width at 1/8 of the picture's side."""
+    encoder_coarse: int = 128
+    """Encoder width at 1/16 of the picture's side."""
+    decoder_coarse: int = 192
+    """Decoder width at 1/16 of the picture's side, where neighbouring latent frames are mixed."""
+    decoder_middle: int = 112
+    """Decoder width at 1/8 of the picture's side."""
+    decoder_fine: int = 64
+    """Decoder width at 1/4 of the picture's side."""
+    blocks: int = 2
+    """Residual blocks at each scale."""
+
+
+class VideoCodec(nn.Module):
+    """Encodes frames to latents of about unit variance and back."""
+
+    def __init__(self, config: VideoCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.register_buffer("scale", torch.ones(()))
+
+    def posterior(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance [B, 48, T, H, W] of the latent before scaling; training samples from them."""
+        batch = frames.shape[0]
+        moments = self.encoder(fold_time(frames))
+        mean, log_variance = unflatten_time(moments, batch).chunk(2, dim=1)
+        return mean, log_variance.clamp(-12, 4)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames in [-1, 1] to their latent (the posterior's mean, scaled to about unit variance)."""
+        return self.posterior(frames)[0] * self.scale
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Latent to frames in [-1, 1]."""
+        return self.reconstruct(latent / self.scale).clamp(-1, 1)
+
+    def reconstruct(self, latent: Tensor) -> Tensor:
+        """Unscaled latent to unclamped frames."""
+        return unfold_time(self.decoder(latent), latent.shape[0])
+
+
+def fold_time(frames: Tensor) -> Tensor:
+    """Frames [B, 3, 4 (T - 1) + 1, h, w] to groups of four as channels [B * T, 12, h, w]; the first frame stands for
+    the whole first group."""
+    batch, colours, count, height, width = frames.shape
+    assert count % TIME_STRIDE == 1, f"{count} frames are not 4k + 1"
+    first = frames[:, :, :1].expand(-1, -1, TIME_STRIDE - 1, -1, -1)
+    groups = torch.cat([first, frames], dim=2).unflatten(2, (-1, TIME_STRIDE))
+    return groups.transpose(1, 2).reshape(-1, colours * TIME_STRIDE, height, width)
+
+
+def unfold_time(groups: Tensor, batch: int) -> Tensor:
+    """Inverse of ``fold_time``: [B * T, 12, h, w] to [B, 3, 4 (T - 1) + 1, h, w]."""
+    frames = groups.unflatten(0, (batch, -1)).unflatten(2, (-1, TIME_STRIDE))  # B T 3 4 h w
+    frames = frames.transpose(1, 2).flatten(2, 3)
+    return frames[:, :, TIME_STRIDE - 1 :]
+
+
+def unflatten_time(x: Tensor, batch: int) -> Tensor:
+    """[B * T, C, H, W] to [B, C, T, H, W]."""
+    return x.unflatten(0, (batch, -1)).transpose(1, 2)
+
+
+class Encoder(nn.Module):
+    """[B * T, 12, h, w] to the mean and log-variance of the latent [B * T, 96, h / 16, w / 16]."""
+
+    def __init__(self, config: VideoCodecConfig) -> None:
+        super().__init__()
+        pixels = 3 * TIME_STRIDE * (SPACE_STRIDE // 2) ** 2
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(SPACE_STRIDE // 2),
+            nn.Conv2d(pixels, config.encoder_fine, 1),
+            *[ResidualBlock(config.encoder_fine) for _ in range(config.blocks)],
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * config.encoder_fine, config.encoder_coarse, 1),
+            *[ResidualBlock(config.encoder_coarse) for _ in range(config.blocks)],
+            nn.SiLU(),
+            nn.Conv2d(config.encoder_coarse, 2 * config.channels, 1),
+        )
+
+    def forward(self, groups: Tensor) -> Tensor:
+        return self.layers(groups)
+
+
+class Decoder(nn.Module):
+    """Unscaled latent [B, 48, T, H, W] to groups of four frames [B * T, 12, 16 H, 16 W]."""
+
+    def __init__(self, config: VideoCodecConfig) -> None:
+        super().__init__()
+        coarse, middle, fine = config.decoder_coarse, config.decoder_middle, config.decoder_fine
+        self.conv_in = nn.Conv2d(config.channels, coarse, 3, padding=1)
+        self.time = nn.ModuleList([TimeMix(coarse) for _ in range(config.blocks)])
+        self.coarse = nn.ModuleList([ResidualBlock(coarse) for _ in range(config.blocks)])
+        self.fine = nn.Sequential(
+            nn.Conv2d(coarse, 4 * middle, 1),
+            nn.PixelShuffle(2),
+            *[ResidualBlock(middle) for _ in range(config.blocks)],
+            nn.Conv2d(middle, 4 * fine, 3, padding=1),
+            nn.PixelShuffle(2),
+            *[ResidualBlock(fine) for _ in range(config.blocks)],
+            nn.SiLU(),
+            nn.Conv2d(fine, 3 * TIME_STRIDE * (SPACE_STRIDE // 4) ** 2, 3, padding=1),
+            nn.PixelShuffle(SPACE_STRIDE // 4),
+        )
+
+    def forward(self, latent: Tensor) -> Tensor:
+        batch = latent.shape[0]
+        x = self.conv_in(latent.transpose(1, 2).flatten(0, 1))
+        for time, block in zip(self.time, self.coarse, strict=True):
+            x = block(time(x, batch))
+        return self.fine(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions beside an identity; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
+
+
+class TimeMix(nn.Module):
+    """A 3-tap convolution over latent frames at every cell, beside an identity; the ends are repeated."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(3 * width, width, 1)
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, batch: int) -> Tensor:
+        """x [B * T, C, H, W], same shape out."""
+        y = F.silu(x).unflatten(0, (batch, -1))  # B T C H W
+        before = torch.cat([y[:, :1], y[:, :-1]], dim=1)
+        after = torch.cat([y[:, 1:], y[:, -1:]], dim=1)
+        return x + self.mix(torch.cat([before, y, after], dim=2).flatten(0, 1))

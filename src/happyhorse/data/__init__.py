@@ -1,0 +1,1 @@
+"""Training data: procedural scenes with known truth, and pools of rendered clips."""

@@ -1,0 +1,1 @@
+"""Procedural scenes: small, honest worlds whose truth is known."""

@@ -1,0 +1,98 @@
+"""Rain on a street, in a forest or over a lake, and the sea under three skies: picture and sound without single events.
+
+Rain and ripples repeat after a whole number of latent frames, and the surf is loudest when the near wave is highest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from happyhorse.data.scenes import acoustics, rain, sea, shapes
+from happyhorse.data.scenes.catalogue import Catalogue
+from happyhorse.data.scenes.scene import Canvas, Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Weather(Catalogue):
+    """The weather family."""
+
+    def combinations(self) -> list[tuple[str, ...]]:
+        rains = [(kind, place) for kind in rain.KINDS for place in rain.PLACES]
+        return rains + [(kind, sky) for kind in sea.KINDS for sky in sea.SKIES]
+
+    def fitting(self, templates: tuple[str, ...], attributes: Mapping[str, str]) -> tuple[str, ...]:
+        words = "{kind} rain" if attributes["kind"] in rain.KINDS else "{kind} sea"
+        return tuple(template.replace(words, "{kind}") for template in templates if words in template)
+
+    def prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
+        return super().prompt({**attributes, "scene": _PHRASES[attributes["scene"]]}, rng)
+
+    def held_out_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
+        return super().held_out_prompt({**attributes, "scene": _PHRASES[attributes["scene"]]}, rng)
+
+    def plan(self, seed: int, seconds: float, attributes: Mapping[str, str]) -> Plan:
+        rng = random.Random(f"{self.name}-{seed}")
+        kind = attributes["kind"]
+        motion = {"phase": rng.uniform(0, 1)}
+        if kind in sea.KINDS:
+            motion["period"] = sea.KINDS[kind].period * rng.uniform(0.9, 1.1)
+        return self.scene(seed, seconds, attributes, motion)
+
+    def draw(self, plans: Sequence[Plan], canvas: Canvas) -> Tensor:
+        image = torch.empty(len(plans), 3, canvas.frames, canvas.height, canvas.width, device=canvas.device)
+        for kind, rows in shapes.groups(plans, "kind").items():
+            room = rain if kind in rain.KINDS else sea
+            image[rows] = room.draw([plans[row] for row in rows], kind, canvas)
+        return image
+
+    def sound(self, plans: Sequence[Plan], samples: int, device: torch.device | str) -> Tensor:
+        wave = torch.empty(len(plans), samples, device=device)
+        for kind, rows in shapes.groups(plans, "kind").items():
+            room = rain if kind in rain.KINDS else sea
+            wave[rows] = room.sound([plans[row] for row in rows], kind, samples, device)
+        return acoustics.limit(wave)
+
+
+_PHRASES = {
+    "street": "a street",
+    "forest": "a forest",
+    "lake": "a lake",
+    "sunset": "a sunset sky",
+    "grey": "a grey sky",
+    "night": "a night sky",
+}
+
+FAMILY = Weather(
+    name="weather",
+    attributes={"kind": (*rain.KINDS, *sea.KINDS), "scene": (*rain.PLACES, *sea.SKIES)},
+    withheld=frozenset({("heavy rain", "forest"), ("calm sea", "night")}),
+    templates=(
+        "{kind} rain falls on {scene}",
+        "{kind} rain over {scene}",
+        "{scene} in {kind} rain",
+        "{kind} rain is falling on {scene}",
+        "it is raining on {scene}: {kind} rain",
+        "we hear {kind} rain over {scene}",
+        "the sound of {kind} rain falling on {scene}",
+        "a view of {scene} in {kind} rain",
+        "a {kind} sea under {scene}",
+        "a {kind} sea with waves under {scene}",
+        "waves of a {kind} sea under {scene}",
+        "{scene} over a {kind} sea",
+        "we hear a {kind} sea under {scene}",
+        "the waves roll, a {kind} sea, {scene}",
+        "a view of a {kind} sea and {scene}",
+        "the sound of a {kind} sea under {scene}",
+    ),
+    held_out_templates=(
+        "{scene}, and {kind} rain comes down",
+        "there is {kind} rain, we look at {scene}",
+        "{scene} above the waves of a {kind} sea",
+        "there is a {kind} sea, we look at {scene}",
+    ),
+)

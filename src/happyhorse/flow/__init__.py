@@ -1,0 +1,1 @@
+"""Flow-matching maths: the path from data to noise, time grids, guidance. Pure functions."""

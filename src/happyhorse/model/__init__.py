@@ -1,0 +1,1 @@
+"""The single-stream Transformer that denoises video and sound together."""

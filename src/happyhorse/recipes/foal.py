@@ -1,0 +1,75 @@
+"""The foal's runs: ``happyhorse train foal``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from happyhorse.config import ModelConfig
+from happyhorse.config import foal as foal_model
+from happyhorse.errors import ConfigError
+from happyhorse.recipes.recipe import CacheSet, OptimizerConfig, SampleConfig, Stage, TrainConfig
+from happyhorse.types import ClipShape
+
+SHORT, SMALL = ClipShape(2, 64, 64), ClipShape(5, 64, 64)
+SQUARE, WIDE, TALL = ClipShape(5, 128, 128), ClipShape(5, 96, 160), ClipShape(5, 160, 96)
+
+PROMPTS = (
+    "a red ball bounces on wood",
+    "a white horse gallops across cobbles",
+    "a person in a blue coat walks through snow",
+    "heavy rain in a street",
+    'a woman with red hair in front of a blue wall says "bonjour" in French',
+)
+
+
+def foal() -> TrainConfig:
+    """The base model: small short clips first, then small long ones, then all preview sizes.
+
+    A small picture costs a third of a large one and teaches the same world (what sounds when, what words look like);
+    the last stage teaches detail and the other aspects. Half a night of two cores, or minutes of a GPU.
+    """
+    return TrainConfig(
+        name="foal",
+        model=foal_model(),
+        stages=(
+            Stage(steps=3000, batch=16, shapes=(SHORT,)),
+            Stage(steps=5000, batch=8, shapes=(SMALL,)),
+            Stage(steps=3000, batch=8, shapes=(SQUARE, SQUARE, WIDE, TALL)),
+        ),
+        caches=(
+            CacheSet(SHORT, 6000),
+            CacheSet(SMALL, 6000),
+            CacheSet(SQUARE, 3000),
+            CacheSet(WIDE, 1500),
+            CacheSet(TALL, 1500),
+        ),
+        optimizer=OptimizerConfig(kind="muon", learning_rate=2e-3),
+        samples=SampleConfig(prompts=PROMPTS, shape=SMALL),
+    )
+
+
+def foal_tiny() -> TrainConfig:
+    """A very small model for a few steps: what the tests train, and a rehearsal of everything that a run does."""
+    small, wide = ClipShape(0.5, 32, 32), ClipShape(0.5, 32, 64)
+    return TrainConfig(
+        name="foal-tiny",
+        model=ModelConfig(hidden=32, head_dim=16, query_heads=2, kv_heads=1, shared=1),
+        stages=(Stage(steps=4, batch=4, shapes=(small,)), Stage(steps=4, batch=2, shapes=(small, wide))),
+        caches=(CacheSet(small, 12), CacheSet(wide, 6)),
+        optimizer=OptimizerConfig(kind="muon", learning_rate=2e-3, warmup=0.25),
+        samples=SampleConfig(every=0, prompts=PROMPTS[:1], shape=small, steps=2),
+        log_every=1,
+        checkpoint_every=3,
+    )
+
+
+def recipes() -> dict[str, Callable[[], TrainConfig]]:
+    """Recipes by the names that ``happyhorse train`` takes."""
+    return {"foal": foal, "foal-tiny": foal_tiny}
+
+
+def recipe(name: str) -> TrainConfig:
+    """The recipe of a name. Raises ConfigError, listing the known ones, if there is none."""
+    if name not in recipes():
+        raise ConfigError(f'recipe "{name}" is unknown; known are {", ".join(recipes())}')
+    return recipes()[name]()

@@ -1,0 +1,1 @@
+"""From noise to clips: samplers, conditions and the pipeline."""

@@ -1,0 +1,268 @@
+"""From a prompt to a clip.
+
+``Pipeline.from_pretrained("foal")("a red ball bounces on wood", seed=7).save("ball.mp4")``
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from happyhorse import __version__
+from happyhorse.clip import Clip
+from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
+from happyhorse.codecs.codec import AudioCoder, TextCoder, VideoCoder
+from happyhorse.codecs.images import read_image
+from happyhorse.codecs.text import Tokenizer
+from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
+from happyhorse.config import ModelConfig
+from happyhorse.errors import ConfigError, MediaError
+from happyhorse.flow.guidance import GuidanceScale, guide
+from happyhorse.flow.timesteps import grid
+from happyhorse.model.transformer import Transformer
+from happyhorse.sampling import conditions, samplers
+from happyhorse.sampling.request import Request, Sampling, make_request
+from happyhorse.types import ClipShape, Known, Latents
+from happyhorse.weights.registry import resolve
+from happyhorse.weights.store import load_config, load_module, read_manifest, verified
+
+SAMPLE_RATE = 24_000
+VIDEO_CHANNELS = 48
+AUDIO_CHANNELS = 64
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage ("read", "denoise", "picture", "sound"), what is done of it and its total."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Everything that a pipeline is made of."""
+
+    model: nn.Module
+    """Velocity of the noisy latents: called with (Latents, Text or what its encode_text returned)."""
+    video: VideoCoder
+    audio: AudioCoder
+    text: TextCoder
+    sampling: Sampling
+    """Defaults and limits."""
+    name: str
+    """The model's name, for recipes."""
+    fingerprint: str
+    """Hash over all weights, for recipes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """A picture to start from, and what the recipe says of it."""
+
+    pixels: NDArray[np.uint8]
+    source: dict[str, Any]
+
+    @property
+    def aspect(self) -> float:
+        return self.pixels.shape[1] / self.pixels.shape[0]
+
+
+class Pipeline:
+    """A model with its codecs, ready to make clips. The same seed on the same machine gives the same bytes."""
+
+    def __init__(self, parts: Parts, device: torch.device | str = "cpu") -> None:
+        self.parts = parts
+        self.device = torch.device(device)
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path = "foal", device: torch.device | str | None = None) -> Pipeline:
+        """Loads a model by its name or folder; ``device`` is the CPU unless given.
+
+        Raises WeightsError if the model is unknown, or if a weight file is missing, damaged or does not fit.
+        """
+        device = checked_device(device)
+        return cls(load_parts(resolve(model), device), device)
+
+    def __call__(
+        self,
+        prompt: str,
+        *,
+        seconds: float | None = None,
+        size: str | tuple[int, int] | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | tuple[float, float] | None = None,
+        negative: str = "",
+        image: Path | str | NDArray[np.uint8] | None = None,
+        sampler: str | None = None,
+        shift: float | None = None,
+        on_progress: Progress | None = None,
+    ) -> Clip:
+        """Makes one clip. What is not given comes from the model's own defaults; a missing seed is drawn and recorded.
+
+        ``size`` is (width, height), "WxH" or an aspect ("1:1", "16:9", "9:16"); ``guidance`` one weight or a pair
+        (picture, sound); ``image`` (a file or uint8 [rows, columns, 3]) becomes the first frame.
+        Raises PromptError, SizeError, ConfigError or MediaError for what cannot be made.
+        """
+        start = load_image(image)
+        request = make_request(
+            self.parts.sampling,
+            prompt,
+            negative=negative,
+            seconds=seconds,
+            size=size,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            shift=shift,
+            image_aspect=start.aspect if start else None,
+        )
+        return self.make(request, start, on_progress)
+
+    def make(self, request: Request, image: Image | None = None, on_progress: Progress | None = None) -> Clip:
+        """The clip of a complete request."""
+        watch = Stopwatch(on_progress)
+        with torch.inference_mode():
+            latents = self.generate_latents(request, image, watch)
+            frames, audio = self.decode(latents, request.shape, watch)
+        recipe = {
+            "happyhorse": __version__,
+            "model": self.parts.name,
+            "weights": self.parts.fingerprint,
+            **request.recipe(),
+            "image": image.source if image else None,
+        }
+        return Clip(frames, audio, request.shape.fps, SAMPLE_RATE, recipe, watch.seconds)
+
+    def generate_latents(self, request: Request, image: Image | None, watch: Stopwatch) -> Latents:
+        """Clean latents, batch 1, of a request."""
+        generator = torch.Generator().manual_seed(request.seed)
+        noise = draw_noise(request.shape, generator).to(self.device)
+        with watch.stage("read", 1):
+            known = self._known(noise, image)
+            velocity = self._velocity(request, noise)
+        with watch.stage("denoise", request.steps) as advance:
+            sampler = {"euler": samplers.euler, "unipc": samplers.unipc, "dmd": samplers.dmd}[request.sampler]
+            sigmas = grid(request.steps, request.shift)
+            return sampler(
+                velocity, noise, sigmas, known=known, generator=generator, on_step=lambda done, _: advance(done)
+            )
+
+    def _known(self, like: Latents, image: Image | None) -> Known | None:
+        if image is None:
+            return None
+        return conditions.with_image(conditions.nothing(like), image.pixels, self.parts.video)
+
+    def _velocity(self, request: Request, like: Latents) -> Callable[[Latents], Latents]:
+        """The guided velocity: the prompt and the negative prompt go through the model as one batch of two."""
+        model: Any = self.parts.model
+        scale = GuidanceScale(*request.guidance)
+        prompts = [request.prompt] if scale.is_plain else [request.prompt, request.negative]
+        text = self.parts.text.batch(prompts).to(self.device)
+        # Keys and values of the prompt are the same at every step, as is the arrangement of the rows.
+        text = model.encode_text(text) if model.config.text == "tokens" else text
+        layout = model.layout(_repeat(like, len(prompts)), text)
+        if scale.is_plain:
+            return lambda latents: model(latents, text, layout)
+
+        def guided(latents: Latents) -> Latents:
+            both = model(_repeat(latents, 2), text, layout)
+            return guide(both[:1], both[1:], scale)
+
+        return guided
+
+    def decode(self, latents: Latents, shape: ClipShape, watch: Stopwatch) -> tuple[NDArray, NDArray]:
+        """Frames uint8 [F, height, width, 3] and sound float32 [1, 1000 F], trimmed to the clip's length."""
+        with watch.stage("picture", 1):
+            frames = conditions.pixels(self.parts.video.decode(latents.video))[: shape.frames]
+        with watch.stage("sound", 1):
+            audio = self.parts.audio.decode(latents.audio).float().cpu().numpy()
+        return frames, audio[:, : shape.frames * SAMPLE_RATE // shape.fps]
+
+
+class Stopwatch:
+    """Seconds spent in each stage, told to a listener as they go by."""
+
+    def __init__(self, listener: Progress | None = None) -> None:
+        self.listener = listener
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Times a stage; yields a function to tell how much of ``total`` is done."""
+
+        def tell(done: int) -> None:
+            if self.listener:
+                self.listener(name, done, total)
+
+        began = time.perf_counter()
+        tell(0)
+        yield tell
+        tell(total)
+        self.seconds[name] = round(time.perf_counter() - began, 3)
+
+
+def draw_noise(shape: ClipShape, generator: torch.Generator) -> Latents:
+    """Unit noise of one clip, drawn on the CPU so that a seed means the same on every device."""
+    video = torch.randn(1, VIDEO_CHANNELS, *shape.latent_size, generator=generator)
+    return Latents(video, torch.randn(1, shape.audio_latents, AUDIO_CHANNELS, generator=generator))
+
+
+def _repeat(latents: Latents, count: int) -> Latents:
+    return latents.map(lambda stream: torch.cat([stream] * count))
+
+
+def load_image(image: Path | str | NDArray[np.uint8] | None) -> Image | None:
+    """Reads a picture to start from. Raises MediaError if it is not one."""
+    if image is None:
+        return None
+    if isinstance(image, str | Path):
+        pixels = read_image(image)
+        return Image(pixels, {"path": str(image), "sha256": image_hash(pixels)})
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise MediaError(f"an image array must be uint8 [rows, columns, 3]; got {image.dtype} {list(image.shape)}")
+    return Image(image, {"path": None, "sha256": image_hash(image)})
+
+
+def image_hash(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 of a picture's size and pixels."""
+    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def checked_device(device: torch.device | str | None) -> torch.device:
+    """The device asked for, or the CPU. Raises ConfigError if this machine does not have it."""
+    try:
+        return torch.zeros((), device=device or "cpu").device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {str(device)!r} cannot be used here ({reason}); leave it out to use the CPU"
+        ) from error
+
+
+def load_parts(folder: Path, device: torch.device) -> Parts:
+    """Loads the model and codecs of a model folder. Raises WeightsError if anything is missing or does not fit."""
+    manifest = read_manifest(folder)
+
+    def load(role: str, kind: Any, config: Any) -> Any:
+        path = verified(folder, manifest, role)
+        module = kind(load_config(config, path))
+        load_module(module, path)
+        return module.to(device).eval().requires_grad_(False)
+
+    return Parts(
+        model=load("base", Transformer, ModelConfig),
+        video=load("video", VideoCodec, VideoCodecConfig),
+        audio=load("audio", AudioCodec, AudioCodecConfig),
+        text=Tokenizer.load(),
+        sampling=Sampling.from_dict(manifest.sampling),
+        name=manifest.name,
+        fingerprint=manifest.fingerprint,
+    )

@@ -1,0 +1,1 @@
+"""Weights in and out of safetensors files, and the registry of models."""

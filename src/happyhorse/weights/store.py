@@ -1,0 +1,174 @@
+"""Weights in and out of safetensors files, every byte checked against the model folder's manifest.
+
+A model is a folder: ``manifest.json`` beside ``base.safetensors``, ``video.safetensors``, ... (one file per role). Each
+weight file carries the configuration of its module as JSON in its metadata, so that a folder needs nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from happyhorse.config import Config
+from happyhorse.errors import ConfigError, WeightsError
+from happyhorse.files import whole_file
+
+MANIFEST = "manifest.json"
+_REPAIR = "reinstall happyhorse, or copy the file again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest(Config):
+    """What a model folder holds and how the model likes to be asked."""
+
+    name: str
+    """The model's name, as in recipes."""
+    files: dict[str, dict[str, Any]]
+    """Role (base, video, audio) to {"file", "sha256", "bytes"}."""
+    sampling: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of sampling.request.Sampling: steps, shift, guidance, sizes and limits that suit this model."""
+    card: str = ""
+    """File name of the model card."""
+
+    @property
+    def fingerprint(self) -> str:
+        """One hash for all weights: the first 16 hex digits of the SHA-256 of the files' hashes, by role."""
+        hashes = "".join(self.files[role]["sha256"] for role in sorted(self.files))
+        return hashlib.sha256(hashes.encode()).hexdigest()[:16]
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """The manifest of a model folder. Raises WeightsError if it is missing or not one."""
+    path = Path(folder) / MANIFEST
+    try:
+        return Manifest.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise WeightsError(f"{folder} is not a model folder: {MANIFEST} is missing or not readable") from error
+    except (ValueError, TypeError, AttributeError) as error:  # ValueError: damaged JSON, bad UTF-8, unknown keys
+        raise WeightsError(f"{path} is damaged ({error}); {_REPAIR}") from error
+
+
+def write_manifest(
+    folder: Path | str,
+    name: str,
+    sampling: Mapping[str, Any] | None = None,
+    card: str = "",
+    roles: tuple[str, ...] = (),
+) -> Manifest:
+    """Hashes the weight files of ``folder`` (all ``*.safetensors``, or those of ``roles``) and writes its manifest."""
+    folder = Path(folder)
+    paths = [folder / f"{role}.safetensors" for role in roles] or sorted(folder.glob("*.safetensors"))
+    files = {p.stem: {"file": p.name, "sha256": file_hash(p), "bytes": p.stat().st_size} for p in paths}
+    manifest = Manifest(name, files, dict(sampling or {}), card)
+    with whole_file(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verified(folder: Path | str, manifest: Manifest, role: str) -> Path:
+    """The weight file of a role, after its hash was compared. Raises WeightsError naming the file and both hashes."""
+    if role not in manifest.files:
+        raise WeightsError(f"model {manifest.name} has no {role} weights; it has {', '.join(sorted(manifest.files))}")
+    entry = manifest.files[role]
+    path = Path(folder) / entry["file"]
+    try:
+        actual = file_hash(path)
+    except OSError as error:
+        raise WeightsError(f"the weight file {path} is missing or not readable; {_REPAIR}") from error
+    if actual != entry["sha256"]:
+        raise WeightsError(
+            f"the weight file {path} is damaged: "
+            f"SHA-256 {actual[:16]}... instead of {entry['sha256'][:16]}...; {_REPAIR}"
+        )
+    return path
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """The metadata of a safetensors file. Raises WeightsError if it is not one."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file ({error}); {_REPAIR}") from error
+
+
+def read_config(path: Path | str) -> dict[str, Any]:
+    """The module configuration kept in a weight file. Raises WeightsError if there is none."""
+    try:
+        return json.loads(read_metadata(path)["config"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise WeightsError(
+            f"{path} holds no configuration (metadata key 'config'); write it with save_module"
+        ) from error
+
+
+def load_module(module: nn.Module, path: Path | str, device: torch.device | str = "cpu") -> None:
+    """Copies the tensors of a safetensors file into ``module``, cast to the module's own dtypes (bf16 to fp32).
+
+    Raises WeightsError unless names and shapes are exactly the module's.
+    """
+    own = module.state_dict()
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            _compare(path, own, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+            with torch.no_grad():
+                for name, tensor in own.items():
+                    tensor.copy_(file.get_tensor(name))
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file ({error}); {_REPAIR}") from error
+
+
+def _compare(path: Path | str, own: Mapping[str, torch.Tensor], stored: Mapping[str, tuple[int, ...]]) -> None:
+    problems = [f"lacks {name}" for name in own if name not in stored]
+    problems += [f"has the unknown {name}" for name in stored if name not in own]
+    problems += [
+        f"has {name} as {list(stored[name])} instead of {list(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in stored and stored[name] != tuple(tensor.shape)
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise WeightsError(f"{path} does not fit its model: it {', '.join(problems[:3])}{more}")
+
+
+def save_module(
+    module: nn.Module,
+    path: Path | str,
+    config: Config,
+    dtype: torch.dtype = torch.bfloat16,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the tensors of ``module`` (floating point as ``dtype``) and its configuration, whole or not at all."""
+    tensors = {name: _stored(tensor, dtype) for name, tensor in module.state_dict().items()}
+    head = {"config": json.dumps(config.to_dict()), **(metadata or {})}
+    with whole_file(path) as temporary:
+        save_file(tensors, str(temporary), head)
+        temporary.chmod(0o644)  # save_file lets only its owner read: an installed package is read by everybody
+
+
+def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    tensor = tensor.detach().cpu()
+    return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().clone()
+
+
+def load_config(kind: type[Config], path: Path | str) -> Any:
+    """The configuration in a weight file as ``kind``. Raises WeightsError if its fields are not those of ``kind``."""
+    try:
+        return kind.from_dict(read_config(path))
+    except ConfigError as error:
+        raise WeightsError(f"{path} was written for another version: {error}") from error
