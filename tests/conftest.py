@@ -38,9 +38,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = Transformer(config)
         for head in (model.final_linear_video, model.final_linear_audio):  # they start at zero, and would do nothing
             torch.nn.init.normal_(head.weight, std=0.1)
-        save_module(model, folder / "base.safetensors", config)
-        save_module(VideoCodec(NARROW_VIDEO), folder / "video.safetensors", NARROW_VIDEO)
-        save_module(AudioCodec(NARROW_AUDIO), folder / "audio.safetensors", NARROW_AUDIO)
+        save_module(model, folder / "base.safetensors")
+        save_module(VideoCodec(NARROW_VIDEO), folder / "video.safetensors")
+        save_module(AudioCodec(NARROW_AUDIO), folder / "audio.safetensors")
     write_manifest(folder, "tiny", {"steps": 2, "seconds": 0.5})
     return folder
 

@@ -303,6 +303,16 @@ def test_bfloat16_products_stay_near_float32():
     assert (a.video - b.video).norm() / a.video.norm() < 0.03
 
 
+@pytest.mark.parametrize("lengths", [(4, 4), (4, 2)])
+@torch.no_grad()
+def test_compiles_as_one_graph(lengths):
+    model = small(local_layers=(1,), receptive_field=1)
+    latents, text = clip(), prompts(*lengths)
+    layout = model.layout(latents, text)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    assert_close(compiled(latents, text, layout), model(latents, text))
+
+
 def test_bounded_activations():
     x = torch.tensor([-20.0, -1.0, 0.0, 2.0, 7.0, 50.0], dtype=torch.float64)
     capped = x.clamp(max=7)

@@ -20,21 +20,22 @@ from happyhorse.weights.store import (
 
 def small() -> nn.Module:
     module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    module.config = AudioCodecConfig(decoder_width=8)
     module.register_buffer("count", torch.tensor(7))
     return module
 
 
 @pytest.fixture
 def folder(tmp_path):
-    save_module(small(), tmp_path / "audio.safetensors", AudioCodecConfig(decoder_width=8), torch.float32)
+    save_module(small(), tmp_path / "audio.safetensors", torch.float32)
     write_manifest(tmp_path, "little", {"steps": 3})
     return tmp_path
 
 
 def test_saved_weights_come_back_exactly_and_others_to_bf16(tmp_path):
     module = small()
-    save_module(module, tmp_path / "a.safetensors", AudioCodecConfig(), torch.float32)
-    save_module(module, tmp_path / "b.safetensors", AudioCodecConfig(), torch.bfloat16)
+    save_module(module, tmp_path / "a.safetensors", torch.float32)
+    save_module(module, tmp_path / "b.safetensors", torch.bfloat16)
     exact, rounded = small(), small()
     load_module(exact, tmp_path / "a.safetensors")
     load_module(rounded, tmp_path / "b.safetensors")
@@ -101,7 +102,7 @@ def test_the_fingerprint_changes_with_any_weight(folder, tmp_path_factory):
     shutil.copytree(folder, other)
     before = read_manifest(other).fingerprint
     assert before == read_manifest(folder).fingerprint
-    save_module(small(), other / "audio.safetensors", AudioCodecConfig(decoder_width=8), torch.bfloat16)
+    save_module(small(), other / "audio.safetensors", torch.bfloat16)
     assert write_manifest(other, "little").fingerprint != before
 
 

@@ -84,16 +84,18 @@ def generate_clips(options: Options) -> int:
     image = _image(options, recipe)
     jobs = make_jobs(options, recipe, Sampling.from_dict(manifest.sampling), image)
     device = checked_device(options.device)
+    began = time.perf_counter()
     with StageProgress() as progress:
         progress("load", 0, 1)
         pipeline = Pipeline(load_parts(folder, device), device)
         progress("load", 1, 1)
+    loading = round(time.perf_counter() - began, 3)
     pipeline.parts.text.batch([text for job in jobs for text in (job.request.prompt, job.request.negative)])
     _note_unknown_words(manifest.name, jobs)
-    return _make(pipeline, jobs, image, options)
+    return _make(pipeline, jobs, image, options, loading)
 
 
-def _make(pipeline: Pipeline, jobs: list[Job], image: Image | None, options: Options) -> int:
+def _make(pipeline: Pipeline, jobs: list[Job], image: Image | None, options: Options, loading: float) -> int:
     written = 0
     try:
         for job in jobs:
@@ -105,7 +107,9 @@ def _make(pipeline: Pipeline, jobs: list[Job], image: Image | None, options: Opt
                 saved = round(time.perf_counter() - began, 3)
                 progress("write", 1, 1)
             written += 1
-            _tell(clip, job.path, {**clip.timings, "write": saved}, options.json)
+            # Weights are loaded once, for all clips: the first one bears it.
+            before = {} if written > 1 else {"load": loading}
+            _tell(clip, job.path, {**before, **clip.timings, "write": saved}, options.json)
     except KeyboardInterrupt:
         if not written:
             raise

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, ParamSpec, TypeVar
 
 import typer
 
 from happyhorse import __version__
 from happyhorse.errors import HappyhorseError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 EXIT_MEND = 2
 EXIT_STOPPED = 130
@@ -42,7 +47,7 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     try:
         return app(arguments, prog_name="happyhorse", standalone_mode=False) or 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         say("stopped; nothing was written")
         return EXIT_STOPPED
     except BrokenPipeError:  # the reader of our output went away
@@ -64,6 +69,23 @@ def run(arguments: list[str]) -> int:
         return 1
 
 
+class Stopped(Exception):
+    """Ctrl-C, on its way through the option parser (which would end the program without a word)."""
+
+
+def stoppable(command: Callable[P, R]) -> Callable[P, R]:
+    """``command`` with Ctrl-C turned into Stopped."""
+
+    @functools.wraps(command)
+    def run_command(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return command(*arguments, **options)
+        except KeyboardInterrupt as error:
+            raise Stopped from error
+
+    return run_command
+
+
 def say(line: str) -> None:
     """One line for the person, on stderr, so that stdout holds results only."""
     print(line, file=sys.stderr)
@@ -83,6 +105,7 @@ def _top(
 
 
 @app.command()
+@stoppable
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What to see and hear.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The mp4, or a folder for it.")] = None,
@@ -129,6 +152,7 @@ def generate(
 
 
 @app.command()
+@stoppable
 def info(
     clip: Annotated[Path, typer.Argument(help="A clip made by happyhorse.")],
     json: Annotated[bool, typer.Option("--json", help="Print the recipe as one JSON line.")] = False,
@@ -141,6 +165,7 @@ def info(
 
 
 @app.command()
+@stoppable
 def scenes(
     preview: Annotated[Path | None, typer.Option(help="Write a contact sheet and clips into this folder.")] = None,
     listing: Annotated[bool, typer.Option("--list", help="Print what the foal knows.")] = False,
@@ -160,6 +185,7 @@ def scenes(
 
 
 @app.command()
+@stoppable
 def train(
     recipe: Annotated[str, typer.Argument(help="foal-codec or foal.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run  [default: runs/RECIPE]")] = None,
@@ -175,6 +201,7 @@ def train(
 
 
 @app.command()
+@stoppable
 def doctor(debug: Debug = False) -> int:
     """Say what this machine has, what will work, and how to mend what is missing."""
     from happyhorse.cli.doctor import examine, report

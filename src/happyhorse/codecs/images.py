@@ -10,6 +10,7 @@ import av
 import numpy as np
 import torch
 import torch.nn.functional as F
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -37,7 +38,7 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
                 raise MediaError(f"{path} is not an image ({container.format.long_name}); give a PNG, JPEG or WebP")
             container.streams.video[0].codec_context.options = limit
             return _upright(next(container.decode(video=0)))
-    except (av.FFmpegError, StopIteration, UnicodeDecodeError) as error:
+    except (FFmpegError, StopIteration, UnicodeDecodeError) as error:
         raise MediaError(
             f"{path} is not a readable image of at most {PIXELS_MAX // 10**6} megapixels; give a PNG, JPEG or WebP"
         ) from error
@@ -59,7 +60,7 @@ def require_file(path: Path, bytes_max: int) -> None:
 
 def _upright(frame: VideoFrame) -> NDArray[np.uint8]:
     """The frame as RGB, turned as its orientation tag asks (cameras store portraits lying down)."""
-    image = frame.to_ndarray(format="rgb24")
+    image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     return np.ascontiguousarray(np.rot90(image, k=round(frame.rotation / 90) % 4))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
@@ -103,7 +104,7 @@ def write_mp4(
     with whole_file(path, overwrite) as temporary:
         try:
             _encode(temporary, frames, audio, fps, sample_rate, comment)
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             raise output_error(Path(path), OSError(error.errno, error.strerror)) from error
 
 
@@ -156,7 +157,7 @@ def probe(path: Path | str) -> MediaFacts:
     try:
         with av.open(str(path)) as container:
             return _facts(path, container)
-    except (av.FFmpegError, UnicodeDecodeError) as error:
+    except (FFmpegError, UnicodeDecodeError) as error:
         raise _unreadable(path) from error
 
 
@@ -210,13 +211,15 @@ def read_mp4(path: Path | str) -> MediaClip:
             decoded_frames = container.decode(video=0)
             frames = [f.reformat(format="rgb24", interpolation=_TO_RGB).to_ndarray() for f in decoded_frames]
         audio = _read_sound(path)
-    except (av.FFmpegError, UnicodeDecodeError) as error:
+    except (FFmpegError, UnicodeDecodeError) as error:
         raise _unreadable(path) from error
     if not frames or not audio.shape[1]:
         raise _unreadable(path)
     samples = round(len(frames) / facts.fps * facts.sample_rate) if facts.fps else audio.shape[1]
     # AAC comes in blocks of 1024: what the last block holds past the picture's end is padding.
-    return MediaClip(np.stack(frames), audio[:, :samples], facts.fps, facts.sample_rate, facts.comment)
+    return MediaClip(
+        np.stack(frames).astype(np.uint8, copy=False), audio[:, :samples], facts.fps, facts.sample_rate, facts.comment
+    )
 
 
 def _read_sound(path: Path) -> NDArray[np.float32]:
@@ -225,7 +228,8 @@ def _read_sound(path: Path) -> NDArray[np.float32]:
         resampler = AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
         blocks = [part.to_ndarray() for frame in container.decode(audio=0) for part in resampler.resample(frame)]
         blocks += [part.to_ndarray() for part in resampler.resample(None)]
-        return np.concatenate(blocks, axis=1) if blocks else np.zeros((stream.channels, 0), np.float32)
+        silence = np.zeros((stream.channels, 0), np.float32)
+        return np.concatenate([silence, *blocks], axis=1, dtype=np.float32)
 
 
 def write_wav(path: Path | str, audio: NDArray[np.float32], sample_rate: int, overwrite: bool = True) -> None:
@@ -254,5 +258,5 @@ def read_wav(path: Path | str) -> tuple[NDArray[np.float32], int]:
         if seconds > SECONDS_MAX:
             raise MediaError(f"{path} lasts {seconds:.0f} s; the limit is {SECONDS_MAX} s: cut it first")
         return _read_sound(path), sample_rate
-    except (av.FFmpegError, UnicodeDecodeError) as error:
+    except (FFmpegError, UnicodeDecodeError) as error:
         raise MediaError(f"{path} is damaged or not a sound file; give a wav") from error

@@ -54,7 +54,7 @@ class Pool:
 
     def batch(self, window: int, generator: torch.Generator) -> Tensor:
         """Frames [batch, 3, window, h, w] in [-1, 1] of one group, drawn with ``generator``."""
-        weights = torch.tensor([group.weight for group in self.groups])
+        weights = torch.tensor([float(group.weight) for group in self.groups])
         index = int(torch.multinomial(weights, 1, generator=generator))
         group, clips = self.groups[index], self.clips[index]
         windows = [random_window(clips, window, group.crop, generator) for _ in range(group.batch)]

@@ -9,6 +9,7 @@ start of the clip. Frame f shows the instant f / 24.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,13 +54,19 @@ class Matching:
         return 2 * len(self.offsets) / total if total else float("nan")
 
 
-def match(events: Sequence[float], onsets: Sequence[float], tolerance: float = TOLERANCE) -> Matching:
+def match(
+    events: Sequence[float] | Floats,
+    onsets: Sequence[float] | Floats,
+    tolerance: float = TOLERANCE,
+    span: tuple[float, float] = (-math.inf, math.inf),
+) -> Matching:
     """The largest one-to-one pairing of ``events`` and ``onsets`` at most ``tolerance`` seconds apart.
 
     Among the largest ones, the pairing with the least total distance: found by dynamic programming over both sorted
-    lists, since pairs on a line never need to cross.
+    lists, since pairs on a line never need to cross. Events and onsets outside of ``span`` count only if they are
+    paired: at the very ends of a clip one can be heard that cannot be seen, or the other way round.
     """
-    left, right = sorted(events), sorted(onsets)
+    left, right = sorted(map(float, events)), sorted(map(float, onsets))
     columns = len(right) + 1
     best: list[list[tuple[int, float]]] = [[(0, 0.0)] * columns for _ in range(len(left) + 1)]
     for i, event in enumerate(left, 1):
@@ -69,10 +76,16 @@ def match(events: Sequence[float], onsets: Sequence[float], tolerance: float = T
                 pairs, distance = best[i - 1][j - 1]
                 choice = max(choice, (pairs + 1, distance - abs(onset - event)))
             best[i][j] = choice
-    return Matching(len(left), len(right), _offsets(best, left, right))
+    pairs = _pairs(best, left, right)
+    paired_left, paired_right = {i for i, _ in pairs}, {j for _, j in pairs}
+    return Matching(
+        events=sum(i in paired_left or span[0] <= time <= span[1] for i, time in enumerate(left)),
+        onsets=sum(j in paired_right or span[0] <= time <= span[1] for j, time in enumerate(right)),
+        offsets=tuple(right[j] - left[i] for i, j in pairs),
+    )
 
 
-def _offsets(best: list[list[tuple[int, float]]], left: Sequence[float], right: Sequence[float]) -> tuple[float, ...]:
+def _pairs(best: list[list[tuple[int, float]]], left: Sequence[float], right: Sequence[float]) -> list[tuple[int, int]]:
     """Walks the table of ``match`` back from its corner."""
     i, j, found = len(left), len(right), []
     while i and j:
@@ -82,8 +95,8 @@ def _offsets(best: list[list[tuple[int, float]]], left: Sequence[float], right: 
             j -= 1
         else:
             i, j = i - 1, j - 1
-            found.append(right[j] - left[i])
-    return tuple(reversed(found))
+            found.append((i, j))
+    return found[::-1]
 
 
 # --------------------------------------------------------------------------------------------------------------- sound
@@ -95,24 +108,24 @@ class OnsetDetector:
 
     hop: int = 48
     """Samples between two columns: 2 ms."""
-    window: int = 384
-    """Samples under the window: 16 ms, long enough for a 200 Hz knock."""
+    window: int = 512
+    """Samples under the window: 21 ms, long enough for a 100 Hz thud and for hiss to average out."""
     bands: int = 24
     """Bands, evenly spaced in log frequency from 80 Hz to 12 kHz."""
-    lag: int = 6
-    """Columns between the two that are compared: 12 ms."""
-    range_db: float = 45.0
+    lag: int = 7
+    """Columns between the two that are compared: 14 ms."""
+    range_db: float = 40.0
     """What is this far below the loudest band of the clip counts as silence."""
     floor_db: float = -60.0
     """What is this far below full scale counts as silence in any clip."""
     rise_db: float = 2.5
     """Least mean rise of the bands over ``lag`` columns."""
-    share: float = 0.25
+    share: float = 0.35
     """Least rise as a share of the clip's strong rises (95th percentile of its peaks)."""
     refractory: float = 0.12
     """Seconds after an onset in which no weaker one is heard."""
-    lead: float = 0.0
-    """Seconds by which the steepest rise precedes the onset; measured on real scenes."""
+    lead: float = 0.004
+    """Seconds by which the steepest rise under the window precedes the onset, measured on real scenes."""
 
     def __call__(self, waveform: NDArray[np.floating]) -> Floats:
         """Onset times in seconds of a waveform [S]."""
@@ -129,7 +142,8 @@ class OnsetDetector:
 
     def _band_levels(self, waveform: NDArray[np.floating]) -> Floats:
         """Level of each band in dB above silence, [columns, bands]."""
-        padded = np.pad(np.asarray(waveform, np.float64), (self.window // 2, self.window // 2))
+        # Mirrored at the ends: cut to silence, a sound that rings on would click.
+        padded = np.pad(np.asarray(waveform, np.float64), (self.window // 2, self.window // 2), mode="reflect")
         segments = sliding_window_view(padded, self.window)[:: self.hop]
         taper = np.hanning(self.window)
         power = np.abs(np.fft.rfft(segments * taper, axis=1) / taper.sum() * 2) ** 2

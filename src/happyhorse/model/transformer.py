@@ -76,7 +76,8 @@ class Transformer(nn.Module):
         rows = [self.adapter.video_rows(latents.video, times), self.adapter.audio_rows(latents.audio, times)]
         memory: TextCache | None = None
         if self.config.text == "tokens":
-            memory = text if isinstance(text, TextCache) else self.encode_text(text)
+            # The layout hides padding already; building its mask again would be a graph break under compilation.
+            memory = text if isinstance(text, TextCache) else TextCache(*self._text_pass(text)[1:], mask=None)
         else:
             rows.append(self.adapter.text_rows(_uncached(text).values))
         hidden = self.block(torch.cat(rows, dim=1), layout, memory)

@@ -1,0 +1,1 @@
+"""From scenes to weights: the loop, its losses, optimisers, checkpoints and runs."""

@@ -22,12 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from happyhorse.codecs import mel
-from happyhorse.codecs.audio import COLUMNS_PER_FRAME, SAMPLES_PER_FRAME, AudioCodec, AudioCodecConfig
-from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
+from happyhorse.codecs.audio import SAMPLES_PER_FRAME, AudioCodec, AudioCodecConfig, stack_columns
+from happyhorse.codecs.video import PATCH_VALUES, VideoCodec, VideoCodecConfig, fold_time
 from happyhorse.config import Config
 from happyhorse.data.pool import Pool, PoolGroup
 from happyhorse.data.scenes.scene import FPS
 from happyhorse.data.scenes.world import FAMILIES, sample_plan
+from happyhorse.types import SPACE_STRIDE
 
 Report = Callable[[str], None]
 
@@ -66,9 +67,11 @@ def train_video_codec(
     """A trained video codec, with its latent scale measured."""
     torch.manual_seed(training.seed)
     pool = Pool(groups, training.seed, "train", lambda done, total: _every(done, total, "rendered", report))
-    codec = VideoCodec(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = Average(codec)
+    codec = VideoCodec(config)
     generator = torch.Generator().manual_seed(training.seed)
+    fit_patches(codec, pool, generator)
+    codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = Average(codec)
     for _, log in schedule(codec, training, average, report):
         frames = pool.batch(17, generator)
         with torch.autocast("cpu", torch.bfloat16):
@@ -83,6 +86,35 @@ def train_video_codec(
     average.copy_to(codec)
     measure_latent_scale(codec, pool, generator)
     return codec.eval()
+
+
+@torch.no_grad()
+def fit_patches(codec: VideoCodec, pool: Pool, generator: torch.Generator, batches: int = 150) -> None:
+    """Sets the linear part from the patches of random windows; see ``principal_components``."""
+    count, total, products = 0, torch.zeros(PATCH_VALUES), torch.zeros(PATCH_VALUES, PATCH_VALUES)
+    for _ in range(batches):
+        groups = fold_time(pool.batch(17, generator))
+        patches = F.pixel_unshuffle(groups, SPACE_STRIDE).permute(0, 2, 3, 1).flatten(0, 2)
+        count, total, products = count + len(patches), total + patches.sum(dim=0), products + patches.T @ patches
+    mean = total / count
+    components, scales = principal_components(products / count - mean[:, None] * mean, codec.config.channels)
+    codec.patch_mean.copy_(mean)
+    codec.components.copy_(components)
+    codec.component_scales.copy_(scales)
+
+
+def principal_components(covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The first components, orthonormal rows [count, D], and the scales [count] of their coefficients.
+
+    A coefficient is scaled by 1 / sqrt(its standard deviation), then all by one number so that their mean square is
+    one: halfway between keeping differences of size as they are (where the first component drowns the rest) and
+    whitening (where components that hardly matter weigh as much as the first).
+    """
+    variance, vectors = torch.linalg.eigh(covariance.double())
+    deviation = variance.flip(0)[:count].clamp_min(1e-8).sqrt()
+    scales = deviation.rsqrt()
+    scales = scales / (deviation * scales).square().mean().sqrt()
+    return vectors.T.flip(0)[:count].float(), scales.float()
 
 
 def spatial_gradients(frames: Tensor) -> Tensor:
@@ -141,21 +173,13 @@ def train_audio_codec(
 
 @torch.no_grad()
 def fit_components(codec: AudioCodec, mels: Tensor) -> None:
-    """Sets the linear part from log-mels [B, 80, 4 F].
-
-    Component i is scaled by 1 / sqrt(its standard deviation): halfway between keeping loudness differences as they are
-    (where the first component drowns the rest) and whitening (where inaudible components weigh as much as speech).
-    """
-    from happyhorse.codecs.audio import stack_columns
-
+    """Sets the linear part from log-mels [B, 80, 4 F]; see ``principal_components``."""
     values = stack_columns(mels).flatten(0, 1).double()
     mean = values.mean(dim=0)
-    variance, vectors = torch.linalg.eigh((values - mean).T @ (values - mean) / len(values))
-    deviation = variance.flip(0)[: codec.config.channels].clamp_min(1e-8).sqrt()
-    scales = deviation.rsqrt()
-    scales = scales / (deviation * scales).square().mean().sqrt()
+    covariance = (values - mean).T @ (values - mean) / len(values)
+    components, scales = principal_components(covariance, codec.config.channels)
     codec.mean.copy_(mean)
-    codec.components.copy_(vectors.T.flip(0)[: codec.config.channels])
+    codec.components.copy_(components)
     codec.scales.copy_(scales)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from happyhorse.codecs.codec import TextCoder
 from happyhorse.data.batch import Batch, Source, seeded
@@ -72,12 +73,7 @@ def train_loop(job: Job, state: TrainState) -> str:
             # -------------------------------------------------------------------------------------------- one step
             batch, text = next(batches)
             example = draw_example(batch.latents, config, state.step)
-            losses = flow_matching_loss(predict(state, example, text), example)
-            loss = (losses.video + config.audio_weight * losses.audio).mean()
-            loss.backward()
-            norm = state.optimizers.step((state.step + 1) / config.steps)
-            state.average.update()
-            meters.add(losses, example, loss, norm)
+            meters.add(example, *optimise(state, example, text, config))
             state.step += 1
 
 
@@ -95,6 +91,16 @@ def draw_example(clean: Latents, config: TrainConfig, step: int) -> Example:
     known = draw_known(clean, config.known, generator)
     noise = draw_noise(clean, torch.Generator(device).manual_seed(seed + 1))
     return make_example(clean, noise, times, known.to(device))
+
+
+def optimise(state: TrainState, example: Example, text: Text, config: TrainConfig) -> tuple[Latents, Tensor, Tensor]:
+    """One update of the weights and their average; the losses [B] by modality, the loss, the gradient's norm."""
+    losses = flow_matching_loss(predict(state, example, text), example)
+    loss = (losses.video + config.audio_weight * losses.audio).mean()
+    loss.backward()
+    norm = state.optimizers.step((state.step + 1) / config.steps)
+    state.average.update()
+    return losses, loss.detach(), norm
 
 
 def predict(state: TrainState, example: Example, text: Text) -> Latents:

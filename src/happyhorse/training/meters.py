@@ -30,8 +30,8 @@ class Meters:
         self.steps, self._samples, self._tokens, self._started = 0, 0, 0, time.monotonic()
 
     @torch.no_grad()
-    def add(self, losses: Latents, example: Example, loss: Tensor, gradient_norm: Tensor) -> None:
-        """One step: the losses [B] of each modality, what they belong to, the loss and the gradient's norm."""
+    def add(self, example: Example, losses: Latents, loss: Tensor, gradient_norm: Tensor) -> None:
+        """One step: its example, the losses [B] of each modality, the loss and the gradient's norm."""
         streams = zip(
             (losses.video, losses.audio),
             (example.times.video, example.times.audio),
@@ -43,7 +43,7 @@ class Meters:
             buckets = (times * BUCKETS).long().clamp(0, BUCKETS - 1)
             self._sums[index].index_add_(0, buckets, values.detach() * counted)
             self._counts[index].index_add_(0, buckets, counted)
-        self._totals += torch.stack([loss.detach(), gradient_norm])
+        self._totals += torch.stack([loss, gradient_norm])
         video = example.noisy.video
         self.steps += 1
         self._samples += len(video)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +25,10 @@ from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.foal import recipe
 from happyhorse.recipes.recipe import TrainConfig
 from happyhorse.training import checkpoint
+from happyhorse.training.budget import fit_to_minutes
+from happyhorse.training.build import make_state, prepare_machine
 from happyhorse.training.checkpoint import TrainState
-from happyhorse.training.ema import Average
 from happyhorse.training.loop import Job, clock_words, train_loop
-from happyhorse.training.optimizer import Optimizers
 from happyhorse.training.samples import SampleWriter
 from happyhorse.training.stop import DONE, INTERRUPTED, Stop, Stopped
 from happyhorse.weights.store import save_module
@@ -51,6 +50,8 @@ class Options:
     """Factor of the batch; 1 on a CPU and the recipe's ``gpu_scale`` on a GPU unless given."""
     steps: int | None = None
     """Total steps, if not the recipe's."""
+    budget: float | None = None
+    """Minutes of training to fit the steps into, measured on this machine when the run starts."""
     codecs: Path | None = None
     """Folder of video.safetensors and audio.safetensors; the shipped codecs unless given."""
     cache: Path | None = None
@@ -78,6 +79,7 @@ def train(
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     settings = Options(Path(out), resume, chosen, minutes, **options)
+    prepare_machine(chosen)
     return run(configure(recipe(name), settings), settings, report or printer())
 
 
@@ -92,12 +94,17 @@ def configure(config: TrainConfig, options: Options) -> TrainConfig:
     on_gpu = options.device is not None and options.device.type != "cpu"
     scale = options.scale or stored.get("scale") or (config.gpu_scale if on_gpu else 1)
     steps = options.steps or stored.get("steps") or config.steps
-    config = config.scaled(scale).with_steps(steps)
+    config = config.scaled(scale)
+    config = config if options.compile is None else config.replace(compile=options.compile)
+    if options.budget and not stored:
+        config = fit_to_minutes(config, options.budget, options.device or torch.device("cpu"))
+        steps = config.steps
+    config = config.with_steps(steps)
     options.out.mkdir(parents=True, exist_ok=True)
     values = {"name": config.name, "scale": scale, "steps": steps, "recipe": dataclasses.asdict(config)}
     with whole_file(options.out / "recipe.json") as path:
         path.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    return config if options.compile is None else config.replace(compile=options.compile)
+    return config
 
 
 def _stored_dials(folder: Path) -> dict[str, int]:
@@ -113,7 +120,6 @@ def _stored_dials(folder: Path) -> dict[str, int]:
 def run(config: TrainConfig, options: Options, report: Report) -> int:
     """Builds everything, trains, writes the weights."""
     device = options.device or torch.device("cpu")
-    prepare_machine(device)
     from happyhorse.codecs.text import Tokenizer
 
     text = Tokenizer.load()
@@ -142,35 +148,6 @@ def conclude(ending: str, state: TrainState, config: TrainConfig, report: Report
         return 0
     report(f"{ending} at step {state.step} of {config.steps}; run the same command again to go on")
     return EXIT_INTERRUPTED if ending == INTERRUPTED else 0
-
-
-def prepare_machine(device: torch.device) -> None:
-    """All cores for the matrix products, and the GPU's fast ones where float32 is asked for."""
-    if device.type == "cpu":
-        torch.set_num_threads(os.cpu_count() or 1)
-    else:
-        torch.set_float32_matmul_precision("high")
-
-
-def make_state(config: TrainConfig, device: torch.device) -> TrainState:
-    """A model with its optimisers and average at step 0; the starting weights follow from the seed."""
-    torch.manual_seed(config.seed)
-    dtype = "bfloat16" if device.type == "cuda" else "float32"
-    model = Transformer(config.model.replace(matmul_dtype=dtype)).to(device)
-    if config.compile:
-        compile_blocks(model)
-    optimizers = Optimizers(model, config.optimizer)
-    average = Average(model, config.ema_decay)
-    return TrainState(model, optimizers, average, timed=config.model.timestep == "embedded")
-
-
-def compile_blocks(model: Transformer) -> None:
-    """Compiles each layer on its own: alike layers share their code, so it takes a minute and not ten."""
-    import torch._dynamo
-
-    torch._dynamo.config.recompile_limit = 64  # kinds of layers x shapes x text lengths
-    for layer in model.block.layers:
-        layer.compile(dynamic=False)
 
 
 def find_codecs(folder: Path | None, device: torch.device) -> Codecs:
@@ -202,8 +179,9 @@ def make_source(config: TrainConfig, options: Options, codecs: Codecs, stop: Sto
     for index, entry in enumerate(config.caches):
         seed = config.seed + 10_000_000 * (index + 1)
         progress = cache_progress(shape_name(entry.shape), stop, report)
-        cache(folder, entry.shape, entry.clips, codecs, seed=seed, device=device, progress=progress)
-    return LatentDataset(folder, config.seed, config.prompt_dropout)
+        batch = 8 if device.type == "cpu" else 64
+        cache(folder, entry.shape, entry.clips, codecs, seed=seed, device=device, batch=batch, progress=progress)
+    return LatentDataset(folder, config.seed, config.prompt_dropout, device)
 
 
 def cache_progress(name: str, stop: Stop, report: Report) -> Callable[[int, int], None]:
@@ -233,5 +211,7 @@ def make_writer(
 
 def export(path: Path, config: TrainConfig, state: TrainState) -> None:
     """The averaged weights as bfloat16 safetensors, ready for a model folder."""
+    plain = Transformer(config.model)  # what was trained may be configured for this machine's GPU
     with state.average.applied():
-        save_module(state.model, path, config.model, torch.bfloat16, {"steps": str(state.step)})
+        plain.load_state_dict(state.model.state_dict())
+    save_module(plain, path, torch.bfloat16, {"steps": str(state.step)})

@@ -149,11 +149,15 @@ def _compare(path: Path | str, own: Mapping[str, torch.Tensor], stored: Mapping[
 def save_module(
     module: nn.Module,
     path: Path | str,
-    config: Config,
     dtype: torch.dtype = torch.bfloat16,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the tensors of ``module`` (floating point as ``dtype``) and its configuration, whole or not at all."""
+    """Writes the tensors of ``module`` (floating point as ``dtype``) and its configuration, whole or not at all.
+
+    ``module.config`` must be a Config: it goes into the metadata, so that the file alone rebuilds the module.
+    """
+    config = module.config
+    assert isinstance(config, Config), f"{type(module).__name__} has no configuration"
     tensors = {name: _stored(tensor, dtype) for name, tensor in module.state_dict().items()}
     head = {"config": json.dumps(config.to_dict()), **(metadata or {})}
     with whole_file(path) as temporary:

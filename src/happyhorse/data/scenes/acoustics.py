@@ -40,12 +40,14 @@ class Timbre:
 
 def generators(plans: Sequence[Plan]) -> list[torch.Generator]:
     """A generator for each plan, on the CPU."""
-    return [torch.Generator().manual_seed(plan.seed) for plan in plans]
+    return [torch.Generator("cpu").manual_seed(plan.seed) for plan in plans]
 
 
 def hiss(plans: Sequence[Plan], samples: int, device: torch.device | str) -> Tensor:
     """White noise of unit variance for each plan, [B, samples]."""
-    return torch.stack([torch.randn(samples, generator=generator) for generator in generators(plans)]).to(device)
+    return torch.stack([torch.randn(samples, generator=generator, device="cpu") for generator in generators(plans)]).to(
+        device
+    )
 
 
 def contacts(plans: Sequence[Plan], timbres: Sequence[Timbre], samples: int, device: torch.device | str) -> Tensor:
@@ -54,11 +56,11 @@ def contacts(plans: Sequence[Plan], timbres: Sequence[Timbre], samples: int, dev
     for row, (plan, timbre, generator) in enumerate(zip(plans, timbres, generators(plans), strict=True)):
         if not plan.motion["times"]:
             continue
-        times = torch.tensor(plan.motion["times"], dtype=torch.float64)
+        times = torch.tensor(plan.motion["times"], dtype=torch.float64, device=device)
         levels = torch.tensor(plan.motion["strengths"], device=device)
         events = strike(timbre, len(times), generator, device)
         events = events / events.abs().amax(-1, keepdim=True) * (0.25 + 0.5 * levels[:, None])
-        wave[row] += place(events[None], times[None].to(device), samples)[0]
+        wave[row] += place(events[None], times[None], samples)[0]
     return limit(wave)
 
 
@@ -69,7 +71,7 @@ def strike(timbre: Timbre, events: int, generator: torch.Generator, device: torc
     sound = torch.zeros(events, count, device=device)
     for hertz, decay, level in timbre.modes:
         sound += level * torch.sin(2 * torch.pi * hertz * after) * torch.exp(-after / decay)
-    noise = torch.randn(events, count, generator=generator).to(device)
+    noise = torch.randn(events, count, generator=generator, device="cpu").to(device)
     crackle = _crackle(timbre, events, after, generator)
     for low, high, decay, level in timbre.noise:
         sound += level * band(noise, low, high) * torch.exp(-after / decay) * crackle
@@ -78,7 +80,7 @@ def strike(timbre: Timbre, events: int, generator: torch.Generator, device: torc
 
 
 def band(noise: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    """Noise [..., S] of unit variance limited to a band in Hz (numbers or [B, 1]); the slopes are half an octave wide."""
+    """Noise [..., S] of unit variance within a band in Hz (numbers or [B, 1]); the slopes are half an octave wide."""
     samples = noise.shape[-1]
     hertz = torch.fft.rfftfreq(samples, 1 / SAMPLE_RATE, device=noise.device).clamp(min=1)
     gain = torch.sigmoid(8 * torch.log2(hertz / low)) * torch.sigmoid(8 * torch.log2(high / hertz))
@@ -106,9 +108,9 @@ def _crackle(timbre: Timbre, events: int, after: Tensor, generator: torch.Genera
     count, spread = timbre.grains
     if not count:
         return torch.ones_like(after)
-    starts = torch.rand(events, count, 1, generator=generator).square() * spread
+    starts = torch.rand(events, count, 1, generator=generator, device="cpu").square() * spread
     starts[:, 0] = 0
-    levels = (0.3 + 0.3 * torch.rand(events, count, 1, generator=generator)) * (1 - 0.6 * starts / spread)
+    levels = (0.3 + 0.3 * torch.rand(events, count, 1, generator=generator, device="cpu")) * (1 - 0.6 * starts / spread)
     levels[:, 0] = 1
     since = after - starts.to(after.device)
     return (levels.to(after.device) * torch.exp(-since.clamp(min=0) / GRAIN) * (since >= 0)).sum(1)

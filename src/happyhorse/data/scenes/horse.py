@@ -20,7 +20,8 @@ from happyhorse.data.scenes.scene import Canvas, Plan
 from happyhorse.data.scenes.shapes import Grid, capsule, mix, smooth_union
 
 STANCE = 0.42
-REACH = 0.23
+REACH = STANCE * grounds.TILE
+"""Half of the way that a foot stands for: a stride is then two tiles long, and picture and ground repeat together."""
 LIFT = 0.2
 UPPER, LOWER = 0.31, 0.33
 HIP_HIND, HIP_FRONT, HIP_HEIGHT = -0.44, 0.26, 0.06

@@ -38,7 +38,7 @@ def note_for(text: str) -> str:
 def _vocabulary() -> tuple[set[str], set[str]]:
     """Words outside of quotes, and whole sentences inside of them, of the foal's world."""
     rng = random.Random(0)
-    words = set(_PLAIN.split())
+    words: set[str] = {*_PLAIN.split()}
     sentences: set[str] = set()
     for name, family in FAMILIES.items():
         sentences.update(_plain(value) for value in family.attributes.get("sentence", ()))

@@ -16,8 +16,8 @@ from happyhorse.data.scenes import shapes
 from happyhorse.data.scenes.scene import FPS, Canvas, Plan
 from happyhorse.data.scenes.shapes import Grid, mix, paint, rgb
 
-SKIN = {"light": "#f4cfb4", "brown": "#c68a58", "dark": "#80502f"}
-HAIR = {"black": "#25212b", "brown": "#6a3f22", "blond": "#dcae4c", "red": "#b93f22", "grey": "#8e939c"}
+SKIN = {"light": "#f4cfb4", "brown": "#c68a58", "dark": "#8d5c3a"}
+HAIR = {"black": "#25212b", "brown": "#5a331b", "blond": "#dcae4c", "red": "#b93f22", "grey": "#8e939c"}
 BACKGROUND = {"blue": "#6a9fdc", "green": "#77ba78", "yellow": "#f2d873", "pink": "#eda3bd", "grey": "#c3c7cd"}
 SHIRT = {"man": "#33507a", "woman": "#8c3d63"}
 
@@ -112,8 +112,8 @@ def shoulders(image: Tensor, x: Tensor, skin: Tensor, shirt: Tensor, area: Grid)
     """Shirt and neck; the neck follows the head half way, the shirt stays where it is."""
     low = 2.0 * max(1.0, float(area.y.abs().max()))
     body = shapes.smooth_union(
-        shapes.ellipse(area, 0.0, 1.28, 0.98, 0.48),
-        shapes.rounded_box(area, 0.0, 1.28 + low / 2, 0.98, low / 2, 0.1),
+        shapes.ellipse(area, 0.0, 1.28, 1.04, 0.48),
+        shapes.rounded_box(area, 0.0, 1.28 + low / 2, 1.04, low / 2, 0.1),
         0.1,
     )
     paint(image, body[None, None], shirt, area)

@@ -124,9 +124,9 @@ def _drops(plans: Sequence[Plan], strength: Rain, samples: int, device: torch.de
     """Short falling tones at random times and pitches."""
     count = max(1, int(strength.drops * samples / SAMPLE_RATE))
     after = torch.arange(int(0.05 * SAMPLE_RATE), device=device) / SAMPLE_RATE
-    chance = torch.stack([torch.rand(count, 3, generator=generator) for generator in acoustics.generators(plans)]).to(
-        device
-    )
+    chance = torch.stack(
+        [torch.rand(count, 3, generator=generator, device="cpu") for generator in acoustics.generators(plans)]
+    ).to(device)
     low, high = torch.tensor([_DROPS[plan.attributes["scene"]] for plan in plans], device=device).float().T[:, :, None]
     hertz = (low + (high - low) * chance[..., 0])[..., None]
     tone = torch.sin(2 * torch.pi * hertz * after * (1 + 6 * after)) * torch.exp(-after / 0.012)

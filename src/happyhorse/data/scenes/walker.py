@@ -17,7 +17,8 @@ from happyhorse.data.scenes.scene import Canvas, Plan
 from happyhorse.data.scenes.shapes import Grid, capsule, rgb
 
 STANCE = 0.58
-REACH = 0.22
+REACH = 0.75 * STANCE * grounds.TILE
+"""Half of the way that a foot stands for: two strides are then three tiles long."""
 LIFT = 0.09
 UPPER, LOWER = 0.28, 0.29
 HIP, SHOULDER = 0.02, -0.36

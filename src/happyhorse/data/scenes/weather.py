@@ -55,7 +55,7 @@ class Weather(Catalogue):
         for kind, rows in shapes.groups(plans, "kind").items():
             room = rain if kind in rain.KINDS else sea
             wave[rows] = room.sound([plans[row] for row in rows], kind, samples, device)
-        return acoustics.limit(wave)
+        return acoustics.limit(wave + acoustics.SILENCE * acoustics.hiss(plans, samples, device))
 
 
 _PHRASES = {

@@ -1,0 +1,170 @@
+"""What is read from one clip: every number of the quality table, as a total and a count.
+
+Readings that take part in a target are documented in ``docs/evaluation.md``. Frames are uint8 [F, height, width, 3] at
+24 per second, waveforms [S] at 24 kHz.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from happyhorse.codecs import mel
+from happyhorse.data.scenes.scene import FPS, Plan
+from happyhorse.data.scenes.sentences import held_out_sentences
+from happyhorse.data.scenes.talker import held_out_look
+from happyhorse.data.scenes.world import FAMILIES
+from happyhorse.evaluation.impacts import ball_impacts
+from happyhorse.evaluation.instruments import Fitted
+from happyhorse.evaluation.lips import lip_sync
+from happyhorse.evaluation.speech import SpeechMatcher
+from happyhorse.evaluation.sync import OnsetDetector, match
+from happyhorse.evaluation.tally import Reading
+
+Frames = NDArray[np.uint8]
+Waveform = NDArray[np.floating]
+
+EDGE = 2 / FPS
+"""Seconds at either end in which an impact may be heard but not seen, or the other way round."""
+SILENT_DBFS = -50.0
+FROZEN_LEVELS = 0.05
+"""Mean change from frame to frame, in levels of 255, below which a clip stands still."""
+SAME_SOUND = 0.010
+"""Seconds within which a codec must keep an onset."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A clip to be measured."""
+
+    frames: Frames
+    waveform: Waveform
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruments:
+    """What is made once and used on every clip."""
+
+    fitted: Fitted
+    matcher: SpeechMatcher
+    onsets: OnsetDetector = dataclasses.field(default_factory=OnsetDetector)
+
+
+def read_clip(sample: Sample, plan: Plan, instruments: Instruments) -> Iterator[Reading]:
+    """All readings of a clip that was asked to show ``plan``."""
+    note = functools.partial(Reading, plan.family)
+    yield note("silent clips", "all", float(loudness(sample.waveform) < SILENT_DBFS))
+    yield note("frozen clips", "all", float(movement(sample.frames) < FROZEN_LEVELS))
+    yield from _attributes(sample, plan, instruments, note)
+    if plan.family == "ball" or plan.family in instruments.fitted.steps:
+        yield from _sync(sample, plan.family, instruments, note)
+    if plan.family == "talker":
+        yield from _speech(sample, plan, instruments, note)
+
+
+Note = Callable[..., Reading]
+
+
+def _attributes(sample: Sample, plan: Plan, instruments: Instruments, note: Note) -> Iterator[Reading]:
+    split = combination(plan)
+    seen = instruments.fitted.judge(plan.family, sample.frames, sample.waveform)
+    for medium in ("picture", "sound"):
+        right = [value == plan.attributes[key] for (key, where), value in seen.items() if where == medium]
+        yield note(f"attributes right ({medium})", split, sum(right), len(right))
+    for (attribute, medium), value in seen.items():
+        yield note(f"{attribute} right ({medium})", split, float(value == plan.attributes[attribute]))
+
+
+def combination(plan: Plan) -> str:
+    """Whether what is seen in a plan is a trained or a held-out combination; a talker's sentence is not seen."""
+    if plan.family == "talker":
+        out = held_out_look(plan.attributes["hair"], plan.attributes["background"])
+    else:
+        out = FAMILIES[plan.family].held_out(plan.attributes)
+    return "held out" if out else "trained"
+
+
+def _sync(sample: Sample, family: str, instruments: Instruments, note: Note) -> Iterator[Reading]:
+    """Impacts of the ball, hooves or feet, against the onsets of the sound."""
+    seconds = len(sample.frames) / FPS
+    impacts = ball_impacts(sample.frames) if family == "ball" else instruments.fitted.steps[family](sample.frames)
+    found = match(impacts, instruments.onsets(sample.waveform), span=(EDGE, seconds - EDGE))
+    pairs = len(found.offsets)
+    yield note("impacts seen per second", "all", found.events, seconds)
+    yield note("impacts heard within a frame", "all", pairs, found.events)
+    yield note("onsets without an impact", "all", found.onsets - pairs, found.onsets)
+    yield note("F1 of impacts and onsets", "all", 2 * pairs, found.events + found.onsets)
+    yield note("sound late by (ms)", "all", 1000 * sum(found.offsets), pairs)
+    yield note("sound away by (ms)", "all", 1000 * sum(map(abs, found.offsets)), pairs)
+
+
+def _speech(sample: Sample, plan: Plan, instruments: Instruments, note: Note) -> Iterator[Reading]:
+    wanted = plan.attributes
+    lips = lip_sync(sample.frames, sample.waveform)
+    yield note("mouth against voice (correlation)", "all", lips.correlation)
+    yield note("mouth within a frame of voice", "all", float(abs(lips.lag) <= 1))
+    split = "held out" if wanted["sentence"] in held_out_sentences(wanted["language"]) else "trained"
+    heard = instruments.matcher.rank(torch.from_numpy(np.asarray(sample.waveform, np.float32)))
+    best = heard[0].utterance
+    same_language = best.language == wanted["language"]
+    yield note("sentence right", split, float(same_language and best.sentence == wanted["sentence"]))
+    yield note("language right", split, float(same_language))
+    yield note("speech like the bank's (cosine)", split, heard[0].score)
+
+
+# ---------------------------------------------------------------------------------------------------- plain quantities
+
+
+def loudness(waveform: Waveform) -> float:
+    """Level of a waveform in dB against full scale."""
+    return float(10 * np.log10(max(np.square(np.asarray(waveform, np.float64)).mean(), 1e-12)))
+
+
+def movement(frames: Frames) -> float:
+    """Mean change from frame to frame, in levels of 255."""
+    return float(steps(frames).mean()) if len(frames) > 1 else 0.0
+
+
+def steps(frames: Frames) -> NDArray[np.float64]:
+    """Mean change from each frame to the next, in levels of 255, [F - 1]."""
+    return np.array([np.abs(b.astype(np.int16) - a).mean() for a, b in itertools.pairwise(frames)])
+
+
+def psnr(one: Frames, other: Frames) -> float:
+    """Peak signal-to-noise ratio in dB of pictures of bytes; 99 for equal ones."""
+    error = np.square(one.astype(np.float32) - other.astype(np.float32)).mean()
+    return float(10 * np.log10(255**2 / error)) if error > 0 else 99.0
+
+
+def log_mel_error(one: Waveform, other: Waveform) -> float:
+    """Mean absolute difference of two log-mel spectrograms, in nats."""
+    spectra = mel.log_mel(torch.from_numpy(np.stack([one, other]).astype(np.float32)))
+    return float((spectra[0] - spectra[1]).abs().mean())
+
+
+# ------------------------------------------------------------------------------------------- against a given original
+
+
+def read_codecs(real: Sample, through: Sample, plan: Plan, instruments: Instruments) -> Iterator[Reading]:
+    """What the codecs lose of a real clip."""
+    note = functools.partial(Reading, plan.family)
+    yield note("codec PSNR (dB)", "all", psnr(real.frames, through.frames))
+    yield note("codec log-mel error (nats)", "all", log_mel_error(real.waveform, through.waveform))
+    if plan.family == "ball":
+        kept = match(instruments.onsets(real.waveform), instruments.onsets(through.waveform), SAME_SOUND)
+        yield note("codec onsets kept within 10 ms", "all", len(kept.offsets), kept.events)
+
+
+def read_image_start(image: Frames, sample: Sample, plan: Plan) -> Iterator[Reading]:
+    """How a clip that was given its first frame begins, and whether it goes on from there."""
+    note = functools.partial(Reading, plan.family)
+    change = steps(sample.frames)
+    yield note("image: first frame PSNR (dB)", "all", psnr(image, sample.frames[0]))
+    yield note("image: first step over typical step", "all", float(change[0] / max(np.median(change), 1e-6)))
+    yield note("image: frozen clips", "all", float(change.mean() < FROZEN_LEVELS))

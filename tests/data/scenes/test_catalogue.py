@@ -1,0 +1,54 @@
+import random
+
+import pytest
+
+from happyhorse.data.scenes import ball, horse, walker, weather
+from happyhorse.data.scenes.catalogue import Catalogue, beats, fill, seen
+from happyhorse.errors import ConfigError
+
+CATALOGUES = (ball.FAMILY, horse.FAMILY, walker.FAMILY, weather.FAMILY)
+
+
+def test_articles_follow_the_word():
+    assert fill("a {colour} ball", {"colour": "orange"}) == "an orange ball"
+    assert fill("A {colour} ball on a hill", {"colour": "red"}) == "A red ball on a hill"
+
+
+def test_beats_pass_the_end_and_seen_stays_before_it():
+    times = beats(0.2, 0.5, 2.0)
+    assert times == pytest.approx((0.2, 0.7, 1.2, 1.7, 2.2))
+    assert seen(times, 2.0) == pytest.approx((0.2, 0.7, 1.2, 1.7))
+    assert beats(3.0, 0.5, 1.0) == ()
+
+
+@pytest.mark.parametrize("family", CATALOGUES, ids=lambda family: family.name)
+def test_about_a_seventh_is_withheld_and_all_of_it_exists(family: Catalogue):
+    combinations = set(family.combinations())
+    assert family.withheld <= combinations
+    assert 0.10 <= len(family.withheld) / len(combinations) <= 0.20
+    trained = combinations - family.withheld
+    for place, (key, values) in enumerate(family.attributes.items()):
+        assert {combination[place] for combination in trained} == set(values), key
+
+
+@pytest.mark.parametrize("family", CATALOGUES, ids=lambda family: family.name)
+def test_there_are_enough_paraphrases_for_every_combination(family: Catalogue):
+    for values in family.combinations():
+        attributes = dict(zip(family.attributes, values, strict=True))
+        assert len(family.fitting(family.templates, attributes)) >= 8
+        assert len(family.fitting(family.held_out_templates, attributes)) >= 2
+    assert not set(family.templates) & set(family.held_out_templates)
+
+
+def test_what_a_family_does_not_have_is_refused():
+    with pytest.raises(ConfigError, match="ball has no pink . wood; it knows colour: red"):
+        ball.FAMILY.plan(0, 5.0, {"colour": "pink", "surface": "wood"})
+    with pytest.raises(ConfigError, match="described by colour, surface, not by colour"):
+        ball.FAMILY.plan(0, 5.0, {"colour": "red"})
+    with pytest.raises(ConfigError, match="weather has no heavy rain"):
+        weather.FAMILY.plan(0, 5.0, {"kind": "heavy rain", "scene": "sunset"})
+
+
+def test_choices_depend_on_the_generator_alone():
+    first, second = (ball.FAMILY.choose(random.Random(4), False, 5.0) for _ in range(2))
+    assert first == second

@@ -1,0 +1,125 @@
+"""The latent cache: whole shards, resumable, deterministic order, prompts anew at every step."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from happyhorse.data import shards
+from happyhorse.data.shards import Codecs, LatentDataset, cache
+from happyhorse.data.stream import SceneStream
+from happyhorse.errors import WeightsError
+from happyhorse.types import ClipShape
+
+SHAPE = ClipShape(0.5, 32, 32)
+
+
+class PoolVideo(torch.nn.Module):
+    """Latents that are mean colours."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("gain", torch.ones(()))
+
+    def encode(self, frames):
+        pooled = torch.nn.functional.avg_pool3d(frames[:, :, ::4], (1, 16, 16))
+        return self.gain * pooled.repeat(1, 16, 1, 1, 1)
+
+
+class PoolAudio(torch.nn.Module):
+    """Latents that are pieces of the waveform's level."""
+
+    def encode(self, waveform):
+        return waveform.unflatten(1, (-1, 1000)).abs().mean(2, keepdim=True).repeat(1, 1, 64)
+
+
+@pytest.fixture
+def codecs():
+    return Codecs(PoolVideo(), PoolAudio())  # type: ignore[arg-type]
+
+
+def test_a_clip_is_the_scene_of_its_seed(tmp_path, codecs):
+    folder = cache(tmp_path, SHAPE, 5, codecs, seed=40, batch=2)
+    with safe_open(str(folder / "shard-00000.safetensors"), framework="pt") as file:
+        head = json.loads(file.metadata()["cache"])
+        video, audio = file.get_tensor("video"), file.get_tensor("audio")
+    assert video.shape == (5, 48, 4, 2, 2) and audio.shape == (5, 13, 64) and video.dtype == torch.float16
+    plan = shards.sample_plan(42, 0.5, "train")
+    assert head["clips"][2] == {"seed": 42, "family": plan.family, "attributes": dict(plan.attributes)}
+    alone = shards.encode_plans([plan], SHAPE, codecs, "cpu")
+    torch.testing.assert_close(video[2].float(), alone.video[0], atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(audio[2].float(), alone.audio[0], atol=2e-3, rtol=2e-3)
+
+
+def test_an_interrupted_cache_is_continued(tmp_path, codecs, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_CLIPS", 3)
+
+    def stop_in_second_shard(done, total):
+        if done > 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache(tmp_path / "a", SHAPE, 7, codecs, batch=1, progress=stop_in_second_shard)
+    folder = tmp_path / "a" / shards.shape_name(SHAPE)
+    assert [path.name for path in folder.iterdir()] == ["shard-00000.safetensors"]
+    first = (folder / "shard-00000.safetensors").read_bytes()
+
+    seen = []
+    cache(tmp_path / "a", SHAPE, 7, codecs, batch=1, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(4, 7), (5, 7), (6, 7), (7, 7)]
+    assert (folder / "shard-00000.safetensors").read_bytes() == first
+    assert LatentDataset(tmp_path / "a").count(SHAPE) == 7
+
+
+def test_latents_of_other_codecs_are_refused(tmp_path, codecs):
+    cache(tmp_path, SHAPE, 2, codecs)
+    other = PoolVideo()
+    other.gain.fill_(2.0)
+    with pytest.raises(WeightsError, match="other codecs"):
+        cache(tmp_path, SHAPE, 2, Codecs(other, PoolAudio()))  # type: ignore[arg-type]
+
+
+def test_a_damaged_shard_and_a_missing_shape_are_named(tmp_path, codecs):
+    folder = cache(tmp_path, SHAPE, 2, codecs)
+    with pytest.raises(WeightsError, match="64x64-2s"):
+        LatentDataset(tmp_path).batch(0, ClipShape(2, 64, 64), 1)
+    (folder / "shard-00000.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(WeightsError, match="shard-00000"):
+        LatentDataset(tmp_path)
+    with pytest.raises(WeightsError, match="no cached latents"):
+        LatentDataset(tmp_path / "nowhere")
+
+
+def test_batches_are_a_function_of_the_step(tmp_path, codecs):
+    cache(tmp_path, SHAPE, 6, codecs)
+    first, second = LatentDataset(tmp_path, seed=3), LatentDataset(tmp_path, seed=3)
+    for _ in range(2):
+        first.batch(0, SHAPE, 4)
+    a, b = first.batch(5, SHAPE, 4), second.batch(5, SHAPE, 4)
+    assert torch.equal(a.latents.video, b.latents.video) and a.prompts == b.prompts
+    assert a.latents.video.dtype == torch.float32
+
+
+def test_an_epoch_visits_every_clip_once(tmp_path, codecs):
+    cache(tmp_path, SHAPE, 6, codecs)
+    data = LatentDataset(tmp_path)
+    for epoch in (0, 1):
+        means = [data.batch(3 * epoch + step, SHAPE, 2).latents.audio.sum((1, 2)) for step in range(3)]
+        assert len(set(torch.cat(means).tolist())) == 6
+
+
+def test_prompts_change_from_step_to_step_and_some_are_null(tmp_path, codecs):
+    cache(tmp_path, SHAPE, 1, codecs)
+    data = LatentDataset(tmp_path, prompt_dropout=0.3)
+    prompts = [data.batch(step, SHAPE, 1).prompts[0] for step in range(200)]
+    assert 0.15 < prompts.count("") / 200 < 0.45
+    assert len(set(prompts)) > 4
+
+
+def test_a_stream_is_a_function_of_the_step_and_never_repeats(codecs):
+    streams = SceneStream(codecs, "cpu", seed=1, render_batch=2), SceneStream(codecs, "cpu", seed=1)
+    a, b = (stream.batch(7, SHAPE, 3) for stream in streams)
+    torch.testing.assert_close(a.latents.video, b.latents.video)
+    assert a.prompts == b.prompts and a.latents.audio.shape == (3, 13, 64)
+    assert not torch.equal(a.latents.video, streams[0].batch(8, SHAPE, 3).latents.video)

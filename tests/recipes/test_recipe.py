@@ -1,0 +1,56 @@
+"""Recipes: frozen, derivable, and checked."""
+
+import pytest
+
+from happyhorse.errors import ConfigError
+from happyhorse.recipes.foal import foal, foal_tiny, recipe, recipes
+from happyhorse.recipes.recipe import KnownShares, OptimizerConfig
+
+
+@pytest.mark.parametrize("name", list(recipes()))
+def test_every_recipe_caches_the_shapes_that_it_trains_on(name):
+    config = recipe(name)
+    trained = {shape for stage in config.stages for shape in stage.shapes}
+    assert trained == {entry.shape for entry in config.caches}
+
+
+def test_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="foal-tiny"):
+        recipe("pony")
+
+
+def test_the_size_dial_scales_batch_and_rate():
+    scaled = foal().scaled(4)
+    assert [stage.batch for stage in scaled.stages] == [4 * stage.batch for stage in foal().stages]
+    assert scaled.optimizer.learning_rate == pytest.approx(2 * foal().optimizer.learning_rate)
+    assert scaled.steps == foal().steps
+
+
+@pytest.mark.parametrize("steps", [3, 100, 12_345])
+def test_with_steps_keeps_the_shares_of_the_stages(steps):
+    base = foal()
+    config = base.with_steps(steps)
+    assert config.steps == steps
+    for before, after in zip(base.stages, config.stages, strict=True):
+        assert abs(after.steps - before.steps * steps / base.steps) <= 1
+
+
+def test_fingerprint_follows_what_changes_the_numbers():
+    config = foal_tiny()
+    assert config.replace(log_every=7).fingerprint == config.fingerprint
+    assert config.replace(seed=1).fingerprint != config.fingerprint
+    assert config.scaled(2).fingerprint != config.fingerprint
+
+
+def test_stage_at_covers_every_step():
+    config = foal_tiny()
+    assert [config.stage_at(step) for step in (0, 3, 4, 7)] == [config.stages[0]] * 2 + [config.stages[1]] * 2
+
+
+def test_impossible_values_are_refused():
+    with pytest.raises(ConfigError, match="lion"):
+        OptimizerConfig(kind="lion")
+    with pytest.raises(ConfigError, match="at most 1"):
+        KnownShares(first_frame=0.9, audio=0.2)
+    with pytest.raises(ConfigError, match="at least one step"):
+        foal().replace(stages=())
