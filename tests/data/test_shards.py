@@ -1,5 +1,6 @@
 """The latent cache: whole shards, resumable, deterministic order, prompts anew at every step."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,36 +8,11 @@ import torch
 from safetensors import safe_open
 
 from happyhorse.data import shards
-from happyhorse.data.shards import Codecs, LatentDataset, cache
-from happyhorse.data.stream import SceneStream
+from happyhorse.data.shards import LatentDataset, cache
 from happyhorse.errors import WeightsError
 from happyhorse.types import ClipShape
 
 SHAPE = ClipShape(0.5, 32, 32)
-
-
-class PoolVideo(torch.nn.Module):
-    """Latents that are mean colours."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("gain", torch.ones(()))
-
-    def encode(self, frames):
-        pooled = torch.nn.functional.avg_pool3d(frames[:, :, ::4], (1, 16, 16))
-        return self.gain * pooled.repeat(1, 16, 1, 1, 1)
-
-
-class PoolAudio(torch.nn.Module):
-    """Latents that are pieces of the waveform's level."""
-
-    def encode(self, waveform):
-        return waveform.unflatten(1, (-1, 1000)).abs().mean(2, keepdim=True).repeat(1, 1, 64)
-
-
-@pytest.fixture
-def codecs():
-    return Codecs(PoolVideo(), PoolAudio())  # type: ignore[arg-type]
 
 
 def test_a_clip_is_the_scene_of_its_seed(tmp_path, codecs):
@@ -74,10 +50,10 @@ def test_an_interrupted_cache_is_continued(tmp_path, codecs, monkeypatch):
 
 def test_latents_of_other_codecs_are_refused(tmp_path, codecs):
     cache(tmp_path, SHAPE, 2, codecs)
-    other = PoolVideo()
+    other = type(codecs.video)()
     other.gain.fill_(2.0)
     with pytest.raises(WeightsError, match="other codecs"):
-        cache(tmp_path, SHAPE, 2, Codecs(other, PoolAudio()))  # type: ignore[arg-type]
+        cache(tmp_path, SHAPE, 2, dataclasses.replace(codecs, video=other))
 
 
 def test_a_damaged_shard_and_a_missing_shape_are_named(tmp_path, codecs):
@@ -115,11 +91,3 @@ def test_prompts_change_from_step_to_step_and_some_are_null(tmp_path, codecs):
     prompts = [data.batch(step, SHAPE, 1).prompts[0] for step in range(200)]
     assert 0.15 < prompts.count("") / 200 < 0.45
     assert len(set(prompts)) > 4
-
-
-def test_a_stream_is_a_function_of_the_step_and_never_repeats(codecs):
-    streams = SceneStream(codecs, "cpu", seed=1, render_batch=2), SceneStream(codecs, "cpu", seed=1)
-    a, b = (stream.batch(7, SHAPE, 3) for stream in streams)
-    torch.testing.assert_close(a.latents.video, b.latents.video)
-    assert a.prompts == b.prompts and a.latents.audio.shape == (3, 13, 64)
-    assert not torch.equal(a.latents.video, streams[0].batch(8, SHAPE, 3).latents.video)

@@ -3,20 +3,8 @@
 import pytest
 
 from happyhorse.errors import ConfigError
-from happyhorse.recipes.foal import foal, foal_tiny, recipe, recipes
+from happyhorse.recipes.foal import foal, foal_tiny
 from happyhorse.recipes.recipe import KnownShares, OptimizerConfig
-
-
-@pytest.mark.parametrize("name", list(recipes()))
-def test_every_recipe_caches_the_shapes_that_it_trains_on(name):
-    config = recipe(name)
-    trained = {shape for stage in config.stages for shape in stage.shapes}
-    assert trained == {entry.shape for entry in config.caches}
-
-
-def test_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="foal-tiny"):
-        recipe("pony")
 
 
 def test_the_size_dial_scales_batch_and_rate():

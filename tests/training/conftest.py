@@ -8,8 +8,8 @@ import torch
 
 from happyhorse.data.batch import Batch, seeded
 from happyhorse.recipes.foal import foal_tiny
+from happyhorse.training.build import make_state
 from happyhorse.training.loop import Job
-from happyhorse.training.run import make_state
 from happyhorse.training.stop import Stop
 from happyhorse.types import ClipShape, Latents, Text
 
@@ -63,6 +63,6 @@ def make_job(source, words):
         device = torch.device("cpu")
         report = (lines if lines is not None else []).append
         job = Job(config, source, words, folder, device, stop or Stop(), report)
-        return job, make_state(config, device)
+        return job, make_state(config, device, torch.float32)
 
     return make

@@ -13,7 +13,6 @@ from happyhorse.config import ModelConfig
 from happyhorse.errors import ConfigError, WeightsError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.foal import foal_tiny
-from happyhorse.training.budget import fit_to_minutes
 from happyhorse.training.run import train
 from happyhorse.weights.store import load_config, load_module, save_module
 
@@ -103,10 +102,3 @@ def test_user_errors(tmp_path, codecs):
         train("foal-tiny", tmp_path / "run", device="cpu", codecs=tmp_path)
     with pytest.raises(ConfigError, match="device"):
         train("foal-tiny", tmp_path / "run", device="abacus")
-
-
-def test_a_budget_of_minutes_gives_more_steps_for_more_minutes(monkeypatch):
-    monkeypatch.setattr("happyhorse.training.budget.step_seconds", lambda config, shape, batch, state: 0.5)
-    config = foal_tiny()
-    fitted = fit_to_minutes(config, 10, torch.device("cpu"))
-    assert fitted.steps == int(10 * 60 / (0.5 * 1.05))

@@ -98,9 +98,11 @@ def _memory() -> Finding:
 
 
 def _memory_available() -> float | None:
+    """GiB that can be had, file caches included; None where the system does not tell."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except (ValueError, OSError, AttributeError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**20
+    except (OSError, StopIteration, ValueError, IndexError):
         return None
 
 

@@ -42,11 +42,13 @@ class Codecs:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over all weights: latents of other codecs mean something else."""
+        """16 hex digits over all weights that encode: latents of other encoders mean something else."""
         digest = hashlib.sha256()
         for module in (self.video, self.audio):
             assert isinstance(module, nn.Module)
             for name, tensor in sorted(module.state_dict().items()):
+                if name.startswith(("decoder.", "vocoder.")):
+                    continue
                 digest.update(name.encode())
                 digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -141,6 +143,7 @@ def _write_shard(
     clips = [{"seed": p.seed, "family": p.family, "attributes": dict(p.attributes)} for p in plans]
     with whole_file(path) as temporary:
         save_file(tensors, str(temporary), {"cache": json.dumps({**head, "clips": clips}, ensure_ascii=False)})
+        temporary.chmod(0o644)  # save_file lets only its owner read
 
 
 # ------------------------------------------------------------------------------------------------------------- reading

@@ -32,10 +32,11 @@ THRESHOLD = 0.35
 
 
 def motion(frames: NDArray[np.uint8]) -> Tensor:
-    """How much each cell of each frame differs from its temporal median, [F, CELLS^2], in units of the clip's mean."""
+    """How much each cell of each frame differs from its temporal median, [F, CELLS^2], in units of the clip's strong
+    differences (98th percentile): their mean would grow with flicker, and the steps would shrink."""
     grid = cells(frames, CELLS)
     away = (grid - grid.median(dim=0).values).abs().amax(dim=1).flatten(1)
-    return away / away.mean().clamp(min=1e-3)
+    return away / torch.quantile(away.amax(dim=0), 0.98).clamp(min=1e-2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +58,8 @@ class StepDetector:
         """The same from the clip's ``motion`` [F, CELLS^2]."""
         height = (_windows((moved - self.mean) @ self.directions.T) @ self.weight).double().numpy()
         inner = height[1:-1]
-        peaks = np.flatnonzero((inner > height[:-2]) & (inner >= height[2:]) & (inner > THRESHOLD)) + 1
-        return np.array([(peak + parabolic(height, peak)) / FPS for peak in peaks], np.float64)
+        peaks = 1 + np.flatnonzero((inner > height[:-2]) & (inner >= height[2:]) & (inner > THRESHOLD))
+        return np.array([(peak + parabolic(height, peak)) / FPS for peak in peaks.tolist()], np.float64)
 
 
 def fit_steps(motions: Sequence[Tensor], events: Sequence[Sequence[float]]) -> StepDetector:

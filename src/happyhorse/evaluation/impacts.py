@@ -1,8 +1,8 @@
 """When does the ball hit the ground? Impact times from pixels alone.
 
-The ball is what differs from a still background; where its upper part is lowest, it hits. Frames are 42 ms apart, so the
-moment between them is the tip of the symmetric free flight around it: a - b |t - t0| + c (t - t0)^2, fitted to the frames
-nearby.
+The ball is what differs from a still background; where its upper part is lowest, it hits. Frames are 42 ms apart, so
+the moment between them is the tip of the symmetric free flight around it, a - b |t - t0| + c (t - t0)^2, fitted to the
+frames nearby.
 
 Shapes: frames [F, height, width, 3] uint8 at 24 per second; times in seconds. Frame f shows the instant f / 24.
 """
@@ -33,7 +33,7 @@ def ball_depth(frames: Frames) -> Floats:
 
     The upper part, because the ball's shadow lies below it. Frames that show nothing moving repeat their predecessor.
     """
-    small = np.asarray(frames, np.float32) / 255
+    small = (frames / 255).astype(np.float32)
     distance = np.abs(small - _background(small)).max(axis=-1)
     contrast = float(np.percentile(distance.max(axis=(1, 2)), 50))
     if contrast < 0.06:  # nothing that a person would see

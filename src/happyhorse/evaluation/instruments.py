@@ -1,8 +1,8 @@
 """The instruments that are fitted on real scenes: a probe for every attribute, a step detector for those who walk.
 
-They are made on the machine that measures, in a minute, and kept in the user's cache; nothing is shipped. Each attribute
-gets a probe for the picture and one for the sound. A medium in which real scenes cannot be told apart (a colour has no
-sound) shows itself on the scenes that validate the probe, which then does not judge.
+They are made on the machine that measures, in a minute, and kept in the user's cache; nothing is shipped. Each
+attribute gets a probe for the picture and one for the sound. A medium in which real scenes cannot be told apart (a
+colour has no sound) shows itself on the scenes that validate the probe, which then does not judge.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -40,7 +41,7 @@ LEFT_OUT = ("language", "sentence")
 """Attributes that a mean over time cannot tell; ``speech.py`` hears them."""
 WALKING = ("horse", "walker")
 """Families whose steps are seen by a fitted detector."""
-FORMAT = 1
+FORMAT = 2
 """Changes when what is kept, or how it is fitted, changes."""
 
 
@@ -53,7 +54,8 @@ class Fitting(Config):
     pixels: int = 48
     """Side of the square scenes; a multiple of the cells of the probes and of the step detector."""
     learn: int = 160
-    """Scenes of each family to learn from, every sixth of them of a held-out combination."""
+    """Scenes of each family to learn from, every sixth of them of a held-out combination; each is learned from as it
+    is and roughened."""
     valid: int = 48
     """Other scenes of each family to validate on: as many again of held-out combinations."""
     seed: int = 700_000_000
@@ -86,6 +88,11 @@ class Fitted:
     validations: Mapping[Key, Validation]
     """By family, attribute and medium; steps as (family, "steps", "picture")."""
 
+    def step_detector(self, family: str) -> StepDetector | None:
+        """The detector of a family's steps, if there is one and it is trusted."""
+        known = family in self.steps and self.validations[family, "steps", "picture"].trusted
+        return self.steps[family] if known else None
+
     def judge(
         self, family: str, frames: NDArray[np.uint8], waveform: NDArray[np.floating]
     ) -> dict[tuple[str, str], str]:
@@ -114,7 +121,8 @@ def fit_instruments(fitting: Fitting, progress: Progress | None = None) -> Fitte
                 progress(before + done, each * len(FAMILIES))
 
         plans = fitting_plans(fitting, family)
-        features = _features(plans, fitting.pixels, count)
+        features = _features(plans, fitting, count)
+        plans = plans[: fitting.learn] + plans
         for key in probe_keys(family):
             probes[key], validations[key] = _fit_probe(key, plans, torch.stack(features[key[2]]), fitting)
         if family in WALKING:
@@ -149,30 +157,52 @@ def real_clips(plans: Sequence[Plan], pixels: int) -> Iterator[tuple[NDArray[np.
         yield from zip(levels.numpy(), waves.numpy(), strict=True)
 
 
-def _features(plans: Sequence[Plan], pixels: int, progress: Callable[[int], None]) -> dict[str, list[Tensor]]:
-    """What the instruments read of each scene: of the picture, of the sound, and the motion of those who walk."""
-    rows: dict[str, list[Tensor]] = {"picture": [], "sound": [], "motion": []}
-    for frames, waveform in real_clips(plans, pixels):
-        rows["picture"].append(picture_features(frames))
-        rows["sound"].append(sound_features(waveform))
-        if plans[0].family in WALKING:
-            rows["motion"].append(motion(frames))
-        progress(len(rows["sound"]))
-    return rows
+def roughen(frames: NDArray[np.uint8], generator: torch.Generator) -> NDArray[np.uint8]:
+    """The frames [F, height, width, 3] as a model may make them: a little blurred, with a flicker in patches."""
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    patches = [max(1, side // 12) for side in pixels.shape[2:]]
+    strength = 12 * torch.rand(1, generator=generator)
+    flicker = F.interpolate(strength * torch.randn(*pixels.shape[:2], *patches, generator=generator), pixels.shape[2:])
+    blurred = F.avg_pool2d(F.pad(pixels, (1, 0, 1, 0), mode="replicate"), 2, stride=1)
+    return (blurred + flicker).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _features(plans: Sequence[Plan], fitting: Fitting, progress: Callable[[int], None]) -> dict[str, list[Tensor]]:
+    """What the instruments read of the picture, of the sound, and of the motion of those who walk: first of the roughened
+    scenes to learn from, then of all scenes as they are."""
+    names = ("picture", "sound", "motion")
+    rough: dict[str, list[Tensor]] = {name: [] for name in names}
+    clean: dict[str, list[Tensor]] = {name: [] for name in names}
+    for number, (frames, waveform) in enumerate(real_clips(plans, fitting.pixels)):
+        _read(frames, waveform, plans[number].family, clean)
+        if number < fitting.learn:
+            generator = torch.Generator().manual_seed(fitting.seed + number)
+            _read(roughen(frames, generator), waveform, plans[number].family, rough)
+        progress(number + 1)
+    return {name: rough[name] + clean[name] for name in names}
+
+
+def _read(
+    frames: NDArray[np.uint8], waveform: NDArray[np.floating], family: str, rows: dict[str, list[Tensor]]
+) -> None:
+    rows["picture"].append(picture_features(frames))
+    rows["sound"].append(sound_features(waveform))
+    if family in WALKING:
+        rows["motion"].append(motion(frames))
 
 
 def _fit_probe(key: Key, plans: Sequence[Plan], features: Tensor, fitting: Fitting) -> tuple[Probe, Validation]:
     family, attribute, _ = key
-    labels = [plan.attributes[attribute] for plan in plans]
-    probe = fit_probe(features[: fitting.learn], labels[: fitting.learn], FAMILIES[family].attributes[attribute])
-    right = [seen == label for seen, label in zip(probe(features), labels, strict=True)][fitting.learn :]
+    learn, labels = 2 * fitting.learn, [plan.attributes[attribute] for plan in plans]
+    probe = fit_probe(features[:learn], labels[:learn], FAMILIES[family].attributes[attribute])
+    right = [seen == label for seen, label in zip(probe(features), labels, strict=True)][learn:]
     trained, held_out = right[: fitting.valid], right[fitting.valid :]
     return probe, Validation(sum(trained) / len(trained), sum(held_out) / len(held_out), fitting.valid)
 
 
 def _fit_steps(plans: Sequence[Plan], motions: Sequence[Tensor], fitting: Fitting) -> tuple[StepDetector, Validation]:
-    events = [plan.truth.events for plan in plans]
-    detector = fit_steps(motions[: fitting.learn], events[: fitting.learn])
+    learn, events = 2 * fitting.learn, [plan.truth.events for plan in plans]
+    detector = fit_steps(motions[:learn], events[:learn])
 
     def f1(rows: slice) -> float:
         span = (2 / FPS, fitting.seconds - 2 / FPS)
@@ -180,8 +210,8 @@ def _fit_steps(plans: Sequence[Plan], motions: Sequence[Tensor], fitting: Fittin
         pairs = sum(len(one.offsets) for one in found)
         return 2 * pairs / sum(one.events + one.onsets for one in found)
 
-    first, second = fitting.learn, fitting.learn + fitting.valid
-    return detector, Validation(f1(slice(first, second)), f1(slice(second, None)), fitting.valid)
+    trained, held_out = slice(learn, learn + fitting.valid), slice(learn + fitting.valid, None)
+    return detector, Validation(f1(trained), f1(held_out), fitting.valid)
 
 
 # ---------------------------------------------------------------------------------------------------------------- cache

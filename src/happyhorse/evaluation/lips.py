@@ -35,9 +35,9 @@ class LipSync:
     """Frames by which the sound is later than the mouth, at the best correlation."""
 
 
-def lip_sync(frames: NDArray[np.uint8], waveform: NDArray[np.floating]) -> LipSync:
-    """Correlation of mouth opening and speech envelope, at the best lag within ``LAG_MAX`` frames."""
-    return best_lag(mouth_opening(frames), speech_envelope(waveform, len(frames)))
+def lip_sync(frames: NDArray[np.uint8], waveform: NDArray[np.floating], within: int = LAG_MAX) -> LipSync:
+    """Correlation of mouth opening and speech envelope, at the best lag of at most ``within`` frames."""
+    return best_lag(mouth_opening(frames), speech_envelope(waveform, len(frames)), within)
 
 
 def mouth_opening(frames: NDArray[np.uint8]) -> Floats:
@@ -50,7 +50,7 @@ def mouth_opening(frames: NDArray[np.uint8]) -> Floats:
     return np.maximum(dark - np.percentile(dark, 10), 0)
 
 
-def _places(height: int, width: int) -> tuple[Floats, Floats]:
+def _places(height: int, width: int) -> tuple[NDArray, NDArray]:
     """y [height, 1] and x [1, width] of the pixels' middles."""
     unit = 2 / min(height, width)
     return (np.arange(height)[:, None] - (height - 1) / 2) * unit, (np.arange(width)[None] - (width - 1) / 2) * unit
@@ -64,9 +64,9 @@ def speech_envelope(waveform: NDArray[np.floating], frames: int) -> Floats:
     return np.convolve(np.pad(loudness, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
 
 
-def best_lag(mouth: Floats, voice: Floats) -> LipSync:
-    """The shift of ``voice`` [F] against ``mouth`` [F] at which they correlate best; a tie goes to the smallest shift."""
-    lags = sorted(range(-LAG_MAX, LAG_MAX + 1), key=abs)
+def best_lag(mouth: Floats, voice: Floats, within: int = LAG_MAX) -> LipSync:
+    """The shift of ``voice`` [F] against ``mouth`` [F] at which they correlate best; of equals the smallest."""
+    lags = sorted(range(-within, within + 1), key=abs)
     correlations = [_correlation(*_shifted(mouth, voice, lag)) for lag in lags]
     best = int(np.argmax(correlations))
     return LipSync(correlations[best], lags[best])

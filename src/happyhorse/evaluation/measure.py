@@ -82,9 +82,9 @@ def measure(
     codecs: Codecs | None = None,
     generate: Generate | None = None,
 ) -> Iterator[Tally]:
-    """Measures every case at ``size`` (height, width); yields the growing tally after each, so that a run can be watched.
+    """Measures every case at ``size`` (height, width) and yields the growing tally after each.
 
-    One clip is in memory at a time. Without ``codecs`` or ``generate`` their rows are left out.
+    One clip of each row is in memory at a time. Without ``codecs`` or ``generate`` their rows are left out.
     """
     tally = Tally()
     for case in cases:

@@ -35,6 +35,8 @@ EDGE = 2 / FPS
 SILENT_DBFS = -50.0
 FROZEN_LEVELS = 0.05
 """Mean change from frame to frame, in levels of 255, below which a clip stands still."""
+FOLLOWS = 0.3
+"""Correlation below which a mouth does not follow its voice at any lag: a mouth at rest is not on time."""
 SAME_SOUND = 0.010
 """Seconds within which a codec must keep an onset."""
 
@@ -62,8 +64,9 @@ def read_clip(sample: Sample, plan: Plan, instruments: Instruments) -> Iterator[
     yield note("silent clips", "all", float(loudness(sample.waveform) < SILENT_DBFS))
     yield note("frozen clips", "all", float(movement(sample.frames) < FROZEN_LEVELS))
     yield from _attributes(sample, plan, instruments, note)
-    if plan.family == "ball" or plan.family in instruments.fitted.steps:
-        yield from _sync(sample, plan.family, instruments, note)
+    look = ball_impacts if plan.family == "ball" else instruments.fitted.step_detector(plan.family)
+    if look:
+        yield from _sync(sample, look(sample.frames), instruments, note)
     if plan.family == "talker":
         yield from _speech(sample, plan, instruments, note)
 
@@ -90,12 +93,12 @@ def combination(plan: Plan) -> str:
     return "held out" if out else "trained"
 
 
-def _sync(sample: Sample, family: str, instruments: Instruments, note: Note) -> Iterator[Reading]:
-    """Impacts of the ball, hooves or feet, against the onsets of the sound."""
+def _sync(sample: Sample, impacts: NDArray[np.float64], instruments: Instruments, note: Note) -> Iterator[Reading]:
+    """Impacts that are seen (of the ball, hooves or feet), against the onsets that are heard."""
     seconds = len(sample.frames) / FPS
-    impacts = ball_impacts(sample.frames) if family == "ball" else instruments.fitted.steps[family](sample.frames)
     found = match(impacts, instruments.onsets(sample.waveform), span=(EDGE, seconds - EDGE))
     pairs = len(found.offsets)
+    yield note("clips that show impacts", "all", float(found.events >= 2))
     yield note("impacts seen per second", "all", found.events, seconds)
     yield note("impacts heard within a frame", "all", pairs, found.events)
     yield note("onsets without an impact", "all", found.onsets - pairs, found.onsets)
@@ -106,9 +109,9 @@ def _sync(sample: Sample, family: str, instruments: Instruments, note: Note) -> 
 
 def _speech(sample: Sample, plan: Plan, instruments: Instruments, note: Note) -> Iterator[Reading]:
     wanted = plan.attributes
-    lips = lip_sync(sample.frames, sample.waveform)
-    yield note("mouth against voice (correlation)", "all", lips.correlation)
-    yield note("mouth within a frame of voice", "all", float(abs(lips.lag) <= 1))
+    near, lips = (lip_sync(sample.frames, sample.waveform, within) for within in (1, 3))
+    yield note("mouth against voice (correlation)", "all", near.correlation)
+    yield note("mouth within a frame of voice", "all", float(lips.correlation > FOLLOWS and abs(lips.lag) <= 1))
     split = "held out" if wanted["sentence"] in held_out_sentences(wanted["language"]) else "trained"
     heard = instruments.matcher.rank(torch.from_numpy(np.asarray(sample.waveform, np.float32)))
     best = heard[0].utterance

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
+from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.recipe import TrainConfig
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.ema import Average
+from happyhorse.training.machine import has_fast_bfloat16
 from happyhorse.training.optimizer import Optimizers
 
 
-def prepare_machine(device: torch.device) -> None:
-    """All cores for the matrix products, and the GPU's fast ones where float32 is asked for."""
-    if device.type == "cpu":
-        torch.set_num_threads(os.cpu_count() or 1)
-    else:
-        torch.set_float32_matmul_precision("high")
+def choose_device(device: torch.device | str | None) -> torch.device:
+    """The device asked for, else a GPU if there is one. Raises ConfigError if this machine does not have it."""
+    try:
+        return torch.zeros((), device=device or ("cuda" if torch.cuda.is_available() else "cpu")).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device {str(device)!r} cannot be used here; leave it out, or name one of cpu, cuda"
+        ) from error
 
 
-def make_state(config: TrainConfig, device: torch.device) -> TrainState:
-    """The starting state; its weights follow from the seed. On a GPU the blocks multiply in bfloat16."""
+def make_state(config: TrainConfig, device: torch.device, dtype: torch.dtype | None = None) -> TrainState:
+    """The starting state; its weights follow from the seed.
+
+    Blocks multiply in ``dtype``: bfloat16 where the machine is fast with it, unless given. Weights are float32.
+    """
     torch.manual_seed(config.seed)
-    dtype = "bfloat16" if device.type == "cuda" else "float32"
-    model = Transformer(config.model.replace(matmul_dtype=dtype)).to(device)
+    dtype = dtype or (torch.bfloat16 if has_fast_bfloat16(device) else torch.float32)
+    model = Transformer(config.model.replace(matmul_dtype=str(dtype).removeprefix("torch."))).to(device)
     if config.compile:
         compile_blocks(model)
-    optimizers = Optimizers(model, config.optimizer)
+    optimizers = Optimizers(model, config.optimizer, dtype)
     average = Average(model, config.ema_decay)
     return TrainState(model, optimizers, average, timed=config.model.timestep == "embedded")
 

@@ -59,6 +59,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*.pt"))
 
 
+def remove(folder: Path) -> None:
+    """Removes the checkpoints of a run that is started again."""
+    for path in checkpoints(folder):
+        path.unlink()
+
+
 def restore(folder: Path, state: TrainState, fingerprint: str) -> bool:
     """Loads the newest checkpoint into ``state``; False if there is none.
 

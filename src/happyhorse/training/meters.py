@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from happyhorse.files import whole_file
 from happyhorse.training.losses import Example
 from happyhorse.types import Latents
 
@@ -66,6 +67,14 @@ class Meters:
         figures["tokens_per_second"] = self._tokens / seconds
         self._reset()
         return figures
+
+
+def trim_records(path: Path, step: int) -> None:
+    """Drops the records after ``step``: those steps are done again."""
+    if path.exists():
+        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
+        with whole_file(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
 def append_record(path: Path, record: dict[str, float | int]) -> None:

@@ -16,20 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from happyhorse.recipes.recipe import OptimizerConfig
+from happyhorse.training.machine import has_fast_bfloat16
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of x -> a x + b x^3 + c x^5: steep at zero, and in [0.7, 1.2] for all singular values after 5 rounds."""
 
 
 def orthogonalise(matrices: Tensor, steps: int) -> Tensor:
-    """Matrices [..., m, n] with all singular values moved near one (0.7 to 1.2), singular vectors kept."""
+    """Matrices [k, m, n] with all singular values moved near one (0.7 to 1.2), singular vectors kept."""
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
+    x = (matrices.mT if tall else matrices).contiguous()
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     a, b, c = QUINTIC
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        # a is added on the diagonal of the small factor, so that nothing passes over the large matrices but products.
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
+        x = factor @ x
     return x.mT if tall else x
 
 
@@ -47,11 +51,14 @@ class Matrix:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon with decoupled weight decay; matrices of one shape are orthogonalised in one batch."""
+    """Muon with decoupled weight decay; matrices of one shape are orthogonalised in one batch.
 
-    def __init__(self, matrices: list[Matrix], config: OptimizerConfig) -> None:
+    ``dtype`` is that of the orthogonalisation's products: bfloat16 will do where the machine is faster with it.
+    """
+
+    def __init__(self, matrices: list[Matrix], config: OptimizerConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__([matrix.parameter for matrix in matrices], {"lr": config.learning_rate})
-        self.config = config
+        self.config, self.dtype = config, dtype
         self._groups: dict[tuple[int, int], list[Matrix]] = defaultdict(list)
         for matrix in matrices:
             self._groups[matrix.shape].append(matrix)
@@ -63,9 +70,7 @@ class Muon(torch.optim.Optimizer):
         rate = self.param_groups[0]["lr"]
         for shape, matrices in self._groups.items():
             momenta = [self._momentum(matrix.parameter) for matrix in matrices]
-            stack = torch.cat([m.view(-1, *shape) for m in momenta])
-            if stack.is_cuda:
-                stack = stack.bfloat16()
+            stack = torch.cat([m.view(-1, *shape) for m in momenta]).to(self.dtype)
             updates = orthogonalise(stack, self.config.newton_schulz_steps).to(momenta[0].dtype)
             scale = -rate * 0.2 * math.sqrt(max(shape))
             parts = updates.split([matrix.experts for matrix in matrices])
@@ -84,14 +89,14 @@ class Muon(torch.optim.Optimizer):
 class Optimizers:
     """The optimisers of one model, stepped, scheduled and stored as one."""
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+    def __init__(self, model: nn.Module, config: OptimizerConfig, dtype: torch.dtype = torch.float32) -> None:
         self.config = config
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         matrices = block_matrices(model)
         hidden = {id(matrix.parameter) for matrix in matrices}
         others = [p for p in self.parameters if id(p) not in hidden]
         if config.kind == "muon":
-            self.parts: list[torch.optim.Optimizer] = [Muon(matrices, config), _adamw([(others, 0.0)], config)]
+            self.parts: list[torch.optim.Optimizer] = [Muon(matrices, config, dtype), _adamw([(others, 0.0)], config)]
         else:
             groups = [([m.parameter for m in matrices], config.weight_decay), (others, 0.0)]
             self.parts = [_adamw(groups, config)]

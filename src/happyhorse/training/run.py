@@ -26,9 +26,11 @@ from happyhorse.recipes.foal import recipe
 from happyhorse.recipes.recipe import TrainConfig
 from happyhorse.training import checkpoint
 from happyhorse.training.budget import fit_to_minutes
-from happyhorse.training.build import make_state, prepare_machine
+from happyhorse.training.build import choose_device, make_state, prepare_machine
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.loop import Job, clock_words, train_loop
+from happyhorse.training.machine import prepare_machine
+from happyhorse.training.meters import trim_records
 from happyhorse.training.samples import SampleWriter
 from happyhorse.training.stop import DONE, INTERRUPTED, Stop, Stopped
 from happyhorse.weights.store import save_module
@@ -74,10 +76,10 @@ def train(
 ) -> int:
     """Trains the recipe ``name`` in the folder ``out``; returns 0 when it is done or paused, 130 after Ctrl-C.
 
-    Further keyword arguments are the fields of ``Options``. Raises ConfigError for an unknown recipe or a folder that
-    holds another run, WeightsError if codecs or cached latents are missing or do not fit.
+    Further keyword arguments are the fields of ``Options``. Raises ConfigError for an unknown recipe or device or a
+    folder that holds another run, WeightsError if codecs or cached latents are missing or do not fit.
     """
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = choose_device(device)
     settings = Options(Path(out), resume, chosen, minutes, **options)
     prepare_machine(chosen)
     return run(configure(recipe(name), settings), settings, report or printer())
@@ -133,6 +135,9 @@ def run(config: TrainConfig, options: Options, report: Report) -> int:
             return EXIT_INTERRUPTED if stop.interrupted else 0
         state = make_state(config, device)
         resumed = options.resume and checkpoint.restore(options.out, state, config.fingerprint)
+        if not resumed:
+            checkpoint.remove(options.out)
+        trim_records(options.out / "log.jsonl", state.step)
         verb = f"resuming at step {state.step}" if resumed else "training"
         report(f"{verb}: {config.name}, {config.steps} steps on {device}, in {options.out}")
         writer = make_writer(config, options, text, codecs, device)

@@ -166,8 +166,9 @@ def save_module(
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Matrices as ``dtype``; vectors (norms, scales, rotary bands) are small and keep their precision."""
     tensor = tensor.detach().cpu()
-    return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().clone()
+    return (tensor.to(dtype) if tensor.is_floating_point() and tensor.ndim > 1 else tensor).contiguous().clone()
 
 
 def load_config(kind: type[Config], path: Path | str) -> Any:

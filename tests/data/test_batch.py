@@ -1,0 +1,23 @@
+"""Prompts drawn for training."""
+
+from happyhorse.data.batch import draw_prompts, seeded
+from happyhorse.data.scenes.world import FAMILIES
+
+RED_BALL = ("ball", {"colour": "red", "surface": "wood"})
+
+
+def test_prompts_are_the_familys_paraphrases_and_differ_by_row_and_step():
+    prompts = {prompt for step in range(20) for prompt in draw_prompts([RED_BALL] * 4, 0.0, 0, step)}
+    assert len(prompts) > 3 and all("red" in prompt and "wood" in prompt for prompt in prompts)
+    possible = {FAMILIES["ball"].prompt(RED_BALL[1], seeded(n)) for n in range(500)}
+    assert prompts <= possible
+
+
+def test_dropout_gives_the_null_prompt_in_its_share():
+    prompts = draw_prompts([RED_BALL] * 2000, 0.1, 0, 0)
+    assert 150 < prompts.count("") < 250
+    assert set(draw_prompts([RED_BALL] * 5, 1.0, 0, 0)) == {""}
+
+
+def test_equal_parts_give_equal_draws():
+    assert seeded("a", 1).random() == seeded("a", 1).random() != seeded("a", 2).random()
