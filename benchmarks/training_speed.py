@@ -12,7 +12,8 @@ import torch
 from happyhorse.data.shards import shape_name
 from happyhorse.recipes.foal import foal
 from happyhorse.training.budget import step_seconds
-from happyhorse.training.build import choose_device, make_state, prepare_machine
+from happyhorse.training.build import make_state
+from happyhorse.training.machine import choose_device, prepare_machine
 
 
 def main() -> None:

@@ -1,11 +1,9 @@
 """A run's beginning."""
 
-import pytest
 import torch
 
-from happyhorse.errors import ConfigError
 from happyhorse.recipes.foal import foal_tiny
-from happyhorse.training.build import choose_device, make_state
+from happyhorse.training.build import make_state
 
 
 def test_starting_weights_follow_from_the_seed_and_are_float32():
@@ -15,9 +13,3 @@ def test_starting_weights_follow_from_the_seed_and_are_float32():
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert {parameter.dtype for parameter in states[0].model.parameters()} == {torch.float32}
     assert states[0].model.config.matmul_dtype == "bfloat16"
-
-
-def test_a_device_that_is_not_there_is_named():
-    assert choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(ConfigError, match="abacus"):
-        choose_device("abacus")

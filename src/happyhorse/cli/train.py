@@ -7,6 +7,13 @@ from pathlib import Path
 
 def train_recipe(name: str, out: Path | None, resume: bool, device: str | None, minutes: float | None) -> int:
     """Trains the recipe ``name`` into ``out`` and returns the exit code."""
+    from happyhorse.recipes.codec import codec_recipes
+
+    folder = out or Path("runs") / name
+    if name in codec_recipes():
+        from happyhorse.training.codec import train_codecs
+
+        return train_codecs(codec_recipes()[name](), folder, minutes)
     from happyhorse.training.run import train
 
-    return train(name, out or Path("runs") / name, resume=resume, device=device, minutes=minutes) or 0
+    return train(name, folder, resume=resume, device=device, minutes=minutes) or 0

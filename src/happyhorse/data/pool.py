@@ -40,7 +40,9 @@ class PoolGroup(Config):
 class Pool:
     """Clips [clips, 3, frames, height, width] as uint8, one tensor for each group."""
 
-    def __init__(self, groups: tuple[PoolGroup, ...], seed: int, split: str, on_clip: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, groups: tuple[PoolGroup, ...], seed: int, split: str, on_clip: Callable[[int, int], None]
+    ) -> None:
         self.groups = groups
         total, done = sum(group.clips for group in groups), 0
         self.clips: list[Tensor] = []

@@ -168,8 +168,8 @@ def roughen(frames: NDArray[np.uint8], generator: torch.Generator) -> NDArray[np
 
 
 def _features(plans: Sequence[Plan], fitting: Fitting, progress: Callable[[int], None]) -> dict[str, list[Tensor]]:
-    """What the instruments read of the picture, of the sound, and of the motion of those who walk: first of the roughened
-    scenes to learn from, then of all scenes as they are."""
+    """What the instruments read of the picture, of the sound, and of the motion of those who walk: first of the
+    roughened scenes to learn from, then of all scenes as they are."""
     names = ("picture", "sound", "motion")
     rough: dict[str, list[Tensor]] = {name: [] for name in names}
     clean: dict[str, list[Tensor]] = {name: [] for name in names}

@@ -1,6 +1,7 @@
 """The quality table of a model: the same readings of real scenes, of real scenes through the codecs, and of the model.
 
 Real scenes are what the instruments can tell at best, scenes through the codecs what any model behind them can reach.
+Strangers, the picture of one real scene with the sound of another of its family, are what chance reaches.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from happyhorse.clip import Clip
 from happyhorse.codecs.codec import AudioCoder, VideoCoder
 from happyhorse.data.scenes.scene import FPS, Canvas, Plan
 from happyhorse.data.scenes.world import FAMILIES, prompt, render, sample_plan
-from happyhorse.evaluation.readings import Instruments, Sample, read_clip, read_codecs, read_image_start
+from happyhorse.evaluation.readings import Instruments, Sample, read_clip, read_codecs, read_image_start, read_together
 from happyhorse.evaluation.tally import Line, Tally
 from happyhorse.types import ClipShape
 
@@ -86,12 +87,16 @@ def measure(
 
     One clip of each row is in memory at a time. Without ``codecs`` or ``generate`` their rows are left out.
     """
-    tally = Tally()
+    tally, before = Tally(), dict[str, NDArray[np.floating]]()
     for case in cases:
         shape = ClipShape(case.plan.seconds, *size)
         frames, waveform = render([case.plan], Canvas(shape.padded_frames, *size))
         real = sample_of(frames, waveform, shape)
         tally.add("real", read_clip(real, case.plan, instruments))
+        if case.plan.family in before:
+            mixed = Sample(real.frames, before[case.plan.family])
+            tally.add("strangers", read_together(mixed, case.plan, instruments))
+        before[case.plan.family] = real.waveform
         if codecs:
             through = sample_of(*codecs.round_trip(frames, waveform), shape)
             tally.add("codecs", read_clip(through, case.plan, instruments))

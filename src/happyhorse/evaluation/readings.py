@@ -64,11 +64,19 @@ def read_clip(sample: Sample, plan: Plan, instruments: Instruments) -> Iterator[
     yield note("silent clips", "all", float(loudness(sample.waveform) < SILENT_DBFS))
     yield note("frozen clips", "all", float(movement(sample.frames) < FROZEN_LEVELS))
     yield from _attributes(sample, plan, instruments, note)
+    yield from read_together(sample, plan, instruments)
+    if plan.family == "talker":
+        yield from _speech(sample, plan, instruments, note)
+
+
+def read_together(sample: Sample, plan: Plan, instruments: Instruments) -> Iterator[Reading]:
+    """The readings that compare picture and sound."""
+    note = functools.partial(Reading, plan.family)
     look = ball_impacts if plan.family == "ball" else instruments.fitted.step_detector(plan.family)
     if look:
         yield from _sync(sample, look(sample.frames), instruments, note)
     if plan.family == "talker":
-        yield from _speech(sample, plan, instruments, note)
+        yield from _lips(sample, note)
 
 
 Note = Callable[..., Reading]
@@ -107,11 +115,14 @@ def _sync(sample: Sample, impacts: NDArray[np.float64], instruments: Instruments
     yield note("sound away by (ms)", "all", 1000 * sum(map(abs, found.offsets)), pairs)
 
 
-def _speech(sample: Sample, plan: Plan, instruments: Instruments, note: Note) -> Iterator[Reading]:
-    wanted = plan.attributes
+def _lips(sample: Sample, note: Note) -> Iterator[Reading]:
     near, lips = (lip_sync(sample.frames, sample.waveform, within) for within in (1, 3))
     yield note("mouth against voice (correlation)", "all", near.correlation)
     yield note("mouth within a frame of voice", "all", float(lips.correlation > FOLLOWS and abs(lips.lag) <= 1))
+
+
+def _speech(sample: Sample, plan: Plan, instruments: Instruments, note: Note) -> Iterator[Reading]:
+    wanted = plan.attributes
     split = "held out" if wanted["sentence"] in held_out_sentences(wanted["language"]) else "trained"
     heard = instruments.matcher.rank(torch.from_numpy(np.asarray(sample.waveform, np.float32)))
     best = heard[0].utterance

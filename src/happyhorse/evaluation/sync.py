@@ -134,7 +134,7 @@ class OnsetDetector:
         return np.array([self._time(flux, peak) for peak in peaks], np.float64)
 
     def flux(self, waveform: NDArray[np.floating]) -> Floats:
-        """Mean rise of the bands in dB at every column, [columns]; column j looks at sample hop * j."""
+        """Mean rise of the bands in dB at every column, [columns]; column j around sample hop * j + window / 2."""
         level = self._band_levels(waveform)
         before = np.pad(level, ((self.lag, 0), (0, 0)), mode="edge")[: len(level)]
         rise = np.maximum(level - before, 0).mean(axis=1)
@@ -142,9 +142,10 @@ class OnsetDetector:
 
     def _band_levels(self, waveform: NDArray[np.floating]) -> Floats:
         """Level of each band in dB above silence, [columns, bands]."""
-        # Mirrored at the ends: cut to silence, a sound that rings on would click.
-        padded = np.pad(np.asarray(waveform, np.float64), (self.window // 2, self.window // 2), mode="reflect")
-        segments = sliding_window_view(padded, self.window)[:: self.hop]
+        # Whole windows only: padded in any way, a sound that rings on to the end of a clip would click there.
+        samples = np.asarray(waveform, np.float64)
+        samples = np.pad(samples, (0, max(0, self.window - len(samples))))
+        segments = sliding_window_view(samples, self.window)[:: self.hop]
         taper = np.hanning(self.window)
         power = np.abs(np.fft.rfft(segments * taper, axis=1) / taper.sum() * 2) ** 2
         level = power @ band_filters(self.window, self.bands)
@@ -167,8 +168,9 @@ class OnsetDetector:
         return sorted(kept)
 
     def _time(self, flux: Floats, peak: int) -> float:
-        # Column j compares the window around hop * j with the one ``lag`` columns before: the rise is in their middle.
-        return (peak + parabolic(flux, peak) - self.lag / 2) * self.hop / SAMPLE_RATE + self.lead
+        # Column j compares its window with the one ``lag`` columns before: the rise is in their middle.
+        column = peak + parabolic(flux, peak) - self.lag / 2
+        return (column * self.hop + self.window / 2) / SAMPLE_RATE + self.lead
 
 
 def band_filters(window: int, bands: int, low: float = 80.0) -> Floats:

@@ -29,7 +29,7 @@ class Line:
     """One number of the table: the sum of totals over the sum of counts, and its 95 % interval over clips."""
 
     row: str
-    """What was measured: "real", "codecs" or "model"."""
+    """What was measured: "real", "strangers", "codecs" or "model"."""
     family: str
     metric: str
     split: str

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.recipe import TrainConfig
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.ema import Average
 from happyhorse.training.machine import has_fast_bfloat16
 from happyhorse.training.optimizer import Optimizers
-
-
-def choose_device(device: torch.device | str | None) -> torch.device:
-    """The device asked for, else a GPU if there is one. Raises ConfigError if this machine does not have it."""
-    try:
-        return torch.zeros((), device=device or ("cuda" if torch.cuda.is_available() else "cpu")).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {str(device)!r} cannot be used here; leave it out, or name one of cpu, cuda"
-        ) from error
 
 
 def make_state(config: TrainConfig, device: torch.device, dtype: torch.dtype | None = None) -> TrainState:

@@ -29,14 +29,16 @@ class Average:
     def applied(self) -> Iterator[None]:
         """The model holds the average inside of the block, and its own weights again after it."""
         own = [p.detach().clone() for p in self._parameters]
-        self._assign(self.values)
+        self.assign(self.values)
         try:
             yield
         finally:
-            self._assign(own)
+            self.assign(own)
 
     @torch.no_grad()
-    def _assign(self, values: list[Tensor]) -> None:
+    def assign(self, values: list[Tensor] | None = None) -> None:
+        """Gives the model ``values``: the average, unless others are given."""
+        values = self.values if values is None else values
         for parameter, value in zip(self._parameters, values, strict=True):
             parameter.copy_(value)
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from happyhorse.recipes.recipe import OptimizerConfig
-from happyhorse.training.machine import has_fast_bfloat16
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of x -> a x + b x^3 + c x^5: steep at zero, and in [0.7, 1.2] for all singular values after 5 rounds."""

@@ -26,10 +26,10 @@ from happyhorse.recipes.foal import recipe
 from happyhorse.recipes.recipe import TrainConfig
 from happyhorse.training import checkpoint
 from happyhorse.training.budget import fit_to_minutes
-from happyhorse.training.build import choose_device, make_state, prepare_machine
+from happyhorse.training.build import make_state
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.loop import Job, clock_words, train_loop
-from happyhorse.training.machine import prepare_machine
+from happyhorse.training.machine import choose_device, prepare_machine
 from happyhorse.training.meters import trim_records
 from happyhorse.training.samples import SampleWriter
 from happyhorse.training.stop import DONE, INTERRUPTED, Stop, Stopped

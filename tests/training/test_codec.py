@@ -1,0 +1,33 @@
+"""A rehearsal of the codecs' whole run: files that load, a stop that is resumed to the same weights."""
+
+import torch
+from safetensors.torch import load_file
+
+from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
+from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
+from happyhorse.recipes.codec import foal_codec_tiny
+from happyhorse.training.codec import train_codecs
+from happyhorse.weights.store import load_config, load_module
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def test_a_run_writes_both_codecs(tmp_path):
+    assert train_codecs(foal_codec_tiny(), tmp_path, report=quiet) == 0
+    for name, kind, config in (("video", VideoCodec, VideoCodecConfig), ("audio", AudioCodec, AudioCodecConfig)):
+        codec = kind(load_config(config, tmp_path / f"{name}.safetensors"))
+        load_module(codec, tmp_path / f"{name}.safetensors")
+        assert all(torch.isfinite(value).all() for value in codec.state_dict().values())
+
+
+def test_a_paused_run_goes_on_to_the_same_weights(tmp_path):
+    config = foal_codec_tiny()
+    train_codecs(config, tmp_path / "whole", report=quiet)
+    for _ in range(12):  # every call is out of time at once, and so does one step
+        train_codecs(config, tmp_path / "paused", minutes=0, report=quiet)
+    train_codecs(config, tmp_path / "paused", report=quiet)
+    for name in ("video", "audio"):
+        whole, paused = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("whole", "paused"))
+        assert all(torch.equal(whole[key], paused[key]) for key in whole)
