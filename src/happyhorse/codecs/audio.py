@@ -39,15 +39,20 @@ class AudioCodecConfig(Config):
 class AudioCodec(nn.Module):
     """Encodes sound to latents of about unit variance and back."""
 
+    mean: Tensor
+    """[320]"""
+    components: Tensor
+    """Orthonormal rows [64, 320]."""
+    scales: Tensor
+    """[64]; latent = ``scales * (components @ (mel - mean))``."""
+
     def __init__(self, config: AudioCodecConfig) -> None:
         super().__init__()
         self.config = config
         values = COLUMNS_PER_FRAME * mel.MELS
         self.register_buffer("mean", torch.zeros(values))
         self.register_buffer("components", torch.eye(values)[: config.channels].clone())
-        """Orthonormal rows [64, 320]."""
         self.register_buffer("scales", torch.ones(config.channels))
-        """Latent = scales * (components @ (mel - mean))."""
         self.decoder = MelDecoder(config, values)
         self.vocoder = Vocoder(config)
 
@@ -80,7 +85,7 @@ def unstack_columns(stacked: Tensor) -> Tensor:
 
 
 class MelDecoder(nn.Module):
-    """What the linear decoder misses, from each latent and its neighbours: [B, F, 64] to [B, F, 320]; starts at zero."""
+    """What the linear decoder misses, from a latent and its neighbours: [B, F, 64] to [B, F, 320]; starts at zero."""
 
     def __init__(self, config: AudioCodecConfig, values: int) -> None:
         super().__init__()
@@ -105,6 +110,8 @@ class Vocoder(nn.Module):
     The magnitude starts from the least-squares inverse of the mel filters; the network predicts its correction (a
     factor) and the phase.
     """
+
+    inverse: Tensor
 
     def __init__(self, config: AudioCodecConfig) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ def _to_mel(hertz: float) -> float:
 
 
 def griffin_lim(magnitude: Tensor, iterations: int = 32, generator: torch.Generator | None = None) -> Tensor:
-    """Waveform [B, columns * 250] whose magnitude is close to ``magnitude`` [B, 513, columns] (Griffin and Lim 1984)."""
+    """Waveform [B, columns * 250] whose magnitude is close to ``magnitude`` [B, 513, columns] (Griffin, Lim 1984)."""
     noise = torch.rand(magnitude.shape, generator=generator)
     phase = torch.polar(torch.ones_like(magnitude), 2 * math.pi * noise.to(magnitude))
     for _ in range(iterations):

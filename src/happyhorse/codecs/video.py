@@ -48,6 +48,15 @@ class VideoCodecConfig(Config):
 class VideoCodec(nn.Module):
     """Encodes frames to latents of about unit variance and back."""
 
+    patch_mean: Tensor
+    """[3072]"""
+    components: Tensor
+    """Orthonormal rows [48, 3072] over a patch's (colour, frame, row, column)."""
+    component_scales: Tensor
+    """[48]; the linear part of the unscaled latent is ``component_scales * (components @ (patch - patch_mean))``."""
+    scale: Tensor
+    """One number that brings latents to about unit variance."""
+
     def __init__(self, config: VideoCodecConfig) -> None:
         super().__init__()
         self.config = config
@@ -55,9 +64,7 @@ class VideoCodec(nn.Module):
         self.decoder = Decoder(config)
         self.register_buffer("patch_mean", torch.zeros(PATCH_VALUES))
         self.register_buffer("components", torch.eye(PATCH_VALUES)[: config.channels].clone())
-        """Orthonormal rows [48, 3072] over a patch's (colour, frame, row, column)."""
         self.register_buffer("component_scales", torch.ones(config.channels))
-        """Linear part of the unscaled latent = component_scales * (components @ (patch - patch_mean))."""
         self.register_buffer("scale", torch.ones(()))
 
     def posterior(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from happyhorse.config import Config
 from happyhorse.data.scenes.scene import FPS, Canvas
 from happyhorse.data.scenes.world import render, sample_plan
-from happyhorse.types import TIME_STRIDE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +92,3 @@ def to_bytes(frames: Tensor) -> Tensor:
 def to_signed(frames: Tensor) -> Tensor:
     """uint8 to [-1, 1]."""
     return frames.float() / 127.5 - 1
-
-
-def whole_groups(count: int) -> int:
-    """The largest 4k + 1 that is at most ``count``."""
-    return (count - 1) // TIME_STRIDE * TIME_STRIDE + 1

@@ -48,9 +48,9 @@ class CodecConfig(Config):
     """Clips that the picture's parts are trained on."""
     sounds: int
     """Clips that the sound's parts are trained on."""
-    video: VideoCodecConfig = VideoCodecConfig()
+    video: VideoCodecConfig = dataclasses.field(default_factory=VideoCodecConfig)
     """Widths of the video codec."""
-    audio: AudioCodecConfig = AudioCodecConfig()
+    audio: AudioCodecConfig = dataclasses.field(default_factory=AudioCodecConfig)
     """Widths of the sound codec."""
     seed: int = 0
     """Seed of the scenes, the windows and the noise."""
