@@ -16,7 +16,7 @@ SQUARE, WIDE, TALL = ClipShape(5, 128, 128), ClipShape(5, 96, 160), ClipShape(5,
 
 PROMPTS = (
     "a red ball bounces on wood",
-    "a white horse gallops across cobbles",
+    "a white horse trots across grass",
     "a person in a blue coat walks through snow",
     "heavy rain in a street",
     'a woman with red hair in front of a blue wall says "bonjour" in French',

@@ -8,7 +8,7 @@ from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.recipe import TrainConfig
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.ema import Average
-from happyhorse.training.machine import has_fast_bfloat16
+from happyhorse.training.machine import can_compile, has_fast_bfloat16
 from happyhorse.training.optimizer import Optimizers
 
 
@@ -20,7 +20,7 @@ def make_state(config: TrainConfig, device: torch.device, dtype: torch.dtype | N
     torch.manual_seed(config.seed)
     dtype = dtype or (torch.bfloat16 if has_fast_bfloat16(device) else torch.float32)
     model = Transformer(config.model.replace(matmul_dtype=str(dtype).removeprefix("torch."))).to(device)
-    if config.compile:
+    if config.compile and can_compile(device):
         compile_blocks(model)
     optimizers = Optimizers(model, config.optimizer, dtype)
     average = Average(model, config.ema_decay)

@@ -25,6 +25,12 @@ class Average:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self.values, [p.float() for p in self._parameters], 1 - decay)
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begins again from the model's present weights."""
+        self.updates = 0
+        torch._foreach_copy_(self.values, [p.float() for p in self._parameters])
+
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """The model holds the average inside of the block, and its own weights again after it."""

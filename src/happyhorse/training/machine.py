@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 
 import torch
 
@@ -35,3 +37,10 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu":
         return True
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether ``torch.compile`` finds what it needs: a C++ compiler for a CPU, Triton for a GPU."""
+    if device.type == "cpu":
+        return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+    return importlib.util.find_spec("triton") is not None

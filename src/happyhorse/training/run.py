@@ -33,7 +33,7 @@ from happyhorse.training.machine import choose_device, prepare_machine
 from happyhorse.training.meters import trim_records
 from happyhorse.training.samples import SampleWriter
 from happyhorse.training.stop import DONE, INTERRUPTED, Stop, Stopped
-from happyhorse.weights.store import save_module
+from happyhorse.weights.store import load_module, save_module
 
 EXIT_INTERRUPTED = 130
 Report = Callable[[str], None]
@@ -58,6 +58,8 @@ class Options:
     """Folder of video.safetensors and audio.safetensors; the shipped codecs unless given."""
     cache: Path | None = None
     """Folder of cached latents; ``out / "cache"`` unless given."""
+    init: Path | None = None
+    """Weights to start from, instead of random ones; the optimiser starts anew."""
     online: bool = False
     """Draw scenes on the fly instead of caching latents."""
     compile: bool | None = None
@@ -138,12 +140,20 @@ def run(config: TrainConfig, options: Options, report: Report) -> int:
         if not resumed:
             checkpoint.remove(options.out)
         trim_records(options.out / "log.jsonl", state.step)
+        if options.init and not resumed:
+            start_from(options.init, state)
         verb = f"resuming at step {state.step}" if resumed else "training"
         report(f"{verb}: {config.name}, {config.steps} steps on {device}, in {options.out}")
         writer = make_writer(config, options, text, codecs, device)
         ending = train_loop(Job(config, source, text, options.out, device, stop, report, writer), state)
     export(options.out / "base.safetensors", config, state)
     return conclude(ending, state, config, report)
+
+
+def start_from(weights: Path, state: TrainState) -> None:
+    """Gives a fresh run the weights of another one."""
+    load_module(state.model, weights)
+    state.average.restart()
 
 
 def conclude(ending: str, state: TrainState, config: TrainConfig, report: Report) -> int:
@@ -160,7 +170,7 @@ def find_codecs(folder: Path | None, device: torch.device) -> Codecs:
     from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
     from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
     from happyhorse.weights.registry import resolve
-    from happyhorse.weights.store import load_config, load_module
+    from happyhorse.weights.store import load_config
 
     place = folder or resolve("foal")
 

@@ -1,0 +1,52 @@
+"""Puts trained weights where the package finds them.
+
+``python -m happyhorse.weights.ship src/happyhorse/weights/foal runs/foal/base.safetensors``
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from happyhorse.errors import HappyhorseError, WeightsError
+from happyhorse.files import whole_file
+from happyhorse.weights.store import MANIFEST, Manifest, read_config, read_manifest, write_manifest
+
+LARGEST = 16 * 2**20
+"""Bytes: larger files do not travel well in a repository or a wheel."""
+
+
+def ship(folder: Path, files: list[Path], name: str) -> Manifest:
+    """Copies weight files into a model folder and hashes them; what the manifest says of sampling stays.
+
+    A file's role is its name without the ending. Raises WeightsError for a file that is no weight file or over 16 MiB.
+    """
+    for file in files:
+        read_config(file)
+        if file.stat().st_size > LARGEST:
+            raise WeightsError(f"{file} has {file.stat().st_size} bytes; a shipped file may have {LARGEST}")
+    before = read_manifest(folder) if (folder / MANIFEST).exists() else Manifest(name, {})
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        with whole_file(folder / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+            temporary.chmod(0o644)
+    card = "README.md" if (folder / "README.md").exists() else before.card
+    return write_manifest(folder, name, before.sampling, card)
+
+
+def main() -> int:
+    folder, *files = map(Path, sys.argv[1:])
+    try:
+        manifest = ship(folder, files, folder.name)
+    except HappyhorseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for role, entry in manifest.files.items():
+        print(f"{role:8} {entry['bytes']:>10} bytes  {entry['sha256'][:16]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

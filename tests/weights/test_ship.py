@@ -1,0 +1,43 @@
+"""Shipping: files land under their roles with fresh hashes, and nothing else changes."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from happyhorse.codecs.audio import AudioCodecConfig
+from happyhorse.errors import WeightsError
+from happyhorse.weights.ship import ship
+from happyhorse.weights.store import MANIFEST, read_manifest, save_module, verified, write_manifest
+
+
+class Small(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.config = AudioCodecConfig()
+        self.weight = nn.Parameter(torch.full((2, 2), value))
+
+
+def test_new_weights_replace_old_ones_and_sampling_stays(tmp_path):
+    folder, run = tmp_path / "foal", tmp_path / "run"
+    folder.mkdir()
+    run.mkdir()
+    save_module(Small(1), folder / "base.safetensors")
+    write_manifest(folder, "foal", {"steps": 30})
+    old = read_manifest(folder).fingerprint
+    save_module(Small(2), run / "base.safetensors")
+    save_module(Small(3), run / "audio.safetensors")
+    ship(folder, [run / "base.safetensors", run / "audio.safetensors"], "foal")
+    manifest = read_manifest(folder)
+    assert manifest.sampling == {"steps": 30} and manifest.fingerprint != old
+    assert set(manifest.files) == {"base", "audio"}
+    assert verified(folder, manifest, "audio").read_bytes() == (run / "audio.safetensors").read_bytes()
+
+
+def test_a_file_that_is_no_weight_file_is_refused_before_anything_is_copied(tmp_path):
+    bad = tmp_path / "base.safetensors"
+    bad.write_text(json.dumps("not weights"))
+    with pytest.raises(WeightsError, match=r"base\.safetensors"):
+        ship(tmp_path / "foal", [bad], "foal")
+    assert not (tmp_path / "foal" / MANIFEST).exists()
