@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+PRODUCTS_ROWS = 400
+"""Longest sequence whose matrix of scores stays in the cache of a CPU."""
+
 
 def attend(q: Tensor, k: Tensor, v: Tensor, kind: str, mask: Tensor | None = None, causal: bool = False) -> Tensor:
     """Attention of ``kind`` "softmax" or "sigmoid"; ``mask`` [B, 1, 1 or N, keys] is True where a key may be seen."""
@@ -36,8 +39,9 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
 
 
 def _better_as_products(q: Tensor) -> bool:
-    """Training in bfloat16 on a CPU: the fused kernel's backward pass there is three times slower than two products."""
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
+    """Training in bfloat16 on a CPU: up to a few hundred rows the fused kernel's backward pass is three times slower."""
+    small = q.shape[2] <= PRODUCTS_ROWS
+    return small and q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
 
 
 def sigmoid_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
