@@ -39,7 +39,7 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> T
 
 
 def _better_as_products(q: Tensor) -> bool:
-    """Training in bfloat16 on a CPU: up to a few hundred rows the fused kernel's backward pass is three times slower."""
+    """Training in bfloat16 on a CPU: on a few hundred rows the fused kernel's backward pass is three times slower."""
     small = q.shape[2] <= PRODUCTS_ROWS
     return small and q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
 
