@@ -16,7 +16,7 @@ class Small(nn.Module):
     def __init__(self, value: float) -> None:
         super().__init__()
         self.config = AudioCodecConfig()
-        self.weight = nn.Parameter(torch.full((2, 2), value))
+        self.weight = nn.Parameter(torch.full((2, 2), float(value)))
 
 
 def test_new_weights_replace_old_ones_and_sampling_stays(tmp_path):
