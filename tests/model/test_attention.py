@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from happyhorse.model.attention import attend, attend_local, frame_windows
+from happyhorse.model.attention import attend, attend_local, frame_windows, softmax_attention
 
 
 def heads(rows: int, keys: int | None = None, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,3 +73,21 @@ def test_sigmoid_rows_sum_to_about_one_whatever_the_length():
         q, k = torch.zeros(1, 1, 2, 8), torch.zeros(1, keys, 2, 8)
         total = attend(q, k, torch.ones(1, keys, 2, 8), "sigmoid")
         assert torch.allclose(total, torch.tensor(keys / (keys + 1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_as_two_products_equals_the_fused_kernel(masked):
+    q, k, v = (x.transpose(1, 2) for x in heads(20, 30))
+    k, v = k.repeat_interleave(3, dim=1), v.repeat_interleave(3, dim=1)
+    mask = torch.ones(2, 1, 1, 30, dtype=torch.bool)
+    mask[1, ..., 25:] = False
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask if masked else None)
+    torch.testing.assert_close(softmax_attention(q, k, v, mask if masked else None), expected)
+
+
+def test_a_cpu_training_in_bfloat16_gets_what_inference_gets():
+    q, k, v = (x.bfloat16() for x in heads(20, 30))
+    with torch.inference_mode():
+        expected = attend(q, k, v, "softmax")
+    made = attend(q.requires_grad_(), k, v, "softmax")
+    assert (made - expected).norm() < 0.01 * expected.norm()

@@ -13,7 +13,8 @@ from happyhorse.config import ModelConfig
 from happyhorse.errors import ConfigError, WeightsError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.foal import foal_tiny
-from happyhorse.training.run import train
+from happyhorse.training.build import make_state
+from happyhorse.training.run import start_from, train
 from happyhorse.weights.store import load_config, load_module, save_module
 
 
@@ -102,3 +103,12 @@ def test_user_errors(tmp_path, codecs):
         train("foal-tiny", tmp_path / "run", device="cpu", codecs=tmp_path)
     with pytest.raises(ConfigError, match="device"):
         train("foal-tiny", tmp_path / "run", device="abacus")
+
+
+def test_a_run_can_start_from_the_weights_of_another(tmp_path):
+    config = foal_tiny()
+    state, other = (make_state(c, torch.device("cpu"), torch.float32) for c in (config, config.replace(seed=5)))
+    save_module(other.model, tmp_path / "base.safetensors", torch.float32)
+    start_from(tmp_path / "base.safetensors", state)
+    assert all(torch.equal(a, b) for a, b in zip(state.model.parameters(), other.model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(state.average.values, other.average.values, strict=True))

@@ -17,6 +17,7 @@ from happyhorse.codecs.audio import AudioCodec
 from happyhorse.codecs.video import VideoCodec
 from happyhorse.data.pool import Pool
 from happyhorse.recipes.codec import CodecConfig
+from happyhorse.training import checkpoint
 from happyhorse.training.fit import Work, fit
 from happyhorse.training.picture import WINDOW, autoencoder_loss, decoder_loss, fit_patches, measure_latent_scale
 from happyhorse.training.sound import fit_components, mel_decoder_loss, scene_sounds, vocoder_loss
@@ -50,11 +51,11 @@ def train_video(config: CodecConfig, work: Work) -> VideoCodec:
     torch.manual_seed(config.seed)
     pool = Pool(config.groups, config.seed, "train", rendering(work))
     codec = VideoCodec(config.video)
-    generator = torch.Generator().manual_seed(config.seed)
-    fit_patches(codec, pool, generator)
+    if not checkpoint.checkpoints(work.folder / "autoencoder"):  # which would bring it along
+        fit_patches(codec, pool, torch.Generator().manual_seed(config.seed))
     codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit("autoencoder", codec, lambda g: autoencoder_loss(codec, pool.batch(WINDOW, g), g), config.autoencoder, work)
-    measure_latent_scale(codec, pool, generator)
+    measure_latent_scale(codec, pool, torch.Generator().manual_seed(config.seed))
     codec.encoder.requires_grad_(False)
     fit("picture-decoder", codec, lambda g: decoder_loss(codec, pool.batch(WINDOW, g), g), config.picture_decoder, work)
     return save(codec, work.folder / "video.safetensors")
