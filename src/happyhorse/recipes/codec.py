@@ -57,7 +57,7 @@ class CodecConfig(Config):
 
 
 def foal_codec() -> CodecConfig:
-    """The shipped codecs: about an hour of two cores."""
+    """The foal's codecs. The shipped ones had fewer steps: see their model card."""
     return CodecConfig(
         name="foal-codec",
         autoencoder=Fit(steps=3000),
