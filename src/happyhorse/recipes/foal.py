@@ -26,8 +26,8 @@ PROMPTS = (
 def foal() -> TrainConfig:
     """The base model: small short clips first, then small long ones, then all preview sizes.
 
-    A step on small pictures costs a third of one on large ones, and teaches sound, words and time; the picture is mostly
-    learned in the last stage (docs/LOG.md: the video loss starts almost anew there).
+    A step on small pictures costs a third of one on large ones and teaches sound, words and time; the picture is
+    mostly learned in the last stage (docs/LOG.md: the video loss starts almost anew there).
     """
     return TrainConfig(
         name="foal",
