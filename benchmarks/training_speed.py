@@ -10,10 +10,11 @@ import argparse
 import torch
 
 from happyhorse.data.shards import shape_name
+from happyhorse.device import best_device, find_device
 from happyhorse.recipes.foal import foal
 from happyhorse.training.budget import step_seconds
 from happyhorse.training.build import make_state
-from happyhorse.training.machine import choose_device, prepare_machine
+from happyhorse.training.machine import prepare_machine
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--device", default=None)
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
-    device = choose_device(options.device)
+    device = find_device(options.device, best_device())
     prepare_machine(device)
 
     config = foal().replace(compile=options.compile)

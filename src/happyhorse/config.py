@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Self
 
 from happyhorse.errors import ConfigError
@@ -82,6 +83,13 @@ class ModelConfig(Config):
     coordinates: str = "foal"
     """Positions: "foal" (exact audio time, ordered text), or the published "v2" (base, distilled) and "v1" (both
     super-resolution models)."""
+    rotary_top: float = 1.0
+    """Highest rotary frequency, in radians per latent frame or patch."""
+    rotary_base: float = 10_000.0
+    """Ratio that the rotary frequencies span: band b of n turns ``rotary_top * rotary_base^(-b / n)`` per step."""
+    noisy_input: str = "hidden"
+    """"hidden": the velocity is read from the last rows alone, which must carry the noise to the end; "added": the
+    noisy latent itself, scaled by a number that each row gives, is added to it, so that rows carry the picture only."""
     local_layers: tuple[int, ...] = ()
     """Layers in which a video row sees only video rows of near latent frames (and all audio and text)."""
     receptive_field: int = 11
@@ -97,10 +105,13 @@ class ModelConfig(Config):
         self._check("attention", "softmax", "sigmoid")
         self._check("timestep", "none", "embedded")
         self._check("coordinates", "foal", "v2", "v1")
+        self._check("noisy_input", "hidden", "added")
         self._check("matmul_dtype", "float32", "bfloat16")
         self._check("weight_dtype", "float32", "bfloat16")
         if self.head_dim % 8:
             raise ConfigError(f"head_dim is {self.head_dim}; it must be a multiple of 8")
+        if self.rotary_top <= 0 or self.rotary_base < 1:
+            raise ConfigError("rotary_top must be more than 0 and rotary_base at least 1")
         if self.query_heads % self.kv_heads:
             raise ConfigError(f"{self.query_heads} query heads cannot share {self.kv_heads} key heads evenly")
         if self.language_head and self.text != "tokens":
@@ -137,8 +148,14 @@ class ModelConfig(Config):
 
 
 def foal(**changes: Any) -> ModelConfig:
-    """The small model of this package: 6.0 M parameters, reads word-piece tokens."""
-    return ModelConfig.from_dict(changes)
+    """The small model of this package: 6.1 M parameters, reads word-piece tokens.
+
+    Where the published geometry has room to spare and this one has not, it differs: rows as narrow as a token's own
+    numbers need the noisy input at the end, four bands per axis must tell neighbouring latent frames apart, and one
+    audio row per latent frame stands exactly where the video's rows of that frame stand.
+    """
+    small = {"audio_patch": 4, "rotary_top": math.pi, "rotary_base": 81.0, "noisy_input": "added"}
+    return ModelConfig.from_dict({**small, **changes})
 
 
 def magihuman_15b(**changes: Any) -> ModelConfig:

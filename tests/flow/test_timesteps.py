@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from happyhorse.errors import ConfigError
-from happyhorse.flow.timesteps import default_shift, draw_times, grid, magihuman_grid, shift
+from happyhorse.flow.timesteps import draw_times, grid, magihuman_grid, shift
 
 
 @pytest.mark.parametrize("steps", [4, 5, 8, 32])
@@ -37,10 +37,6 @@ def test_no_steps_is_an_error():
 def test_shift_adds_its_logarithm_to_the_logit():
     u = torch.linspace(0.01, 0.99, 9, dtype=torch.float64)
     assert torch.allclose(torch.logit(shift(u, 5.0)), torch.logit(u) + torch.log(torch.tensor(5.0).double()))
-
-
-def test_default_shift_rises_with_tokens():
-    assert [default_shift(n) for n in (100, 1000, 2500, 4000, 65_000)] == [3, 3, 4, 5, 5]
 
 
 def test_drawn_levels_follow_the_shifted_logit_normal():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from happyhorse.model.attention import attend, attend_local, frame_windows, softmax_attention
+from happyhorse.model.attention import attend, attend_local, frame_windows, softmax_products
 
 
 def heads(rows: int, keys: int | None = None, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,14 +75,22 @@ def test_sigmoid_rows_sum_to_about_one_whatever_the_length():
         assert torch.allclose(total, torch.tensor(keys / (keys + 1)), atol=1e-4)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_attention_as_two_products_equals_the_fused_kernel(masked):
-    q, k, v = (x.transpose(1, 2) for x in heads(20, 30))
-    k, v = k.repeat_interleave(3, dim=1), v.repeat_interleave(3, dim=1)
-    mask = torch.ones(2, 1, 1, 30, dtype=torch.bool)
-    mask[1, ..., 25:] = False
-    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask if masked else None)
-    torch.testing.assert_close(softmax_attention(q, k, v, mask if masked else None), expected)
+@pytest.mark.parametrize("masked", ["no", "keys", "causal"])
+def test_softmax_as_two_products_equals_the_fused_kernel(masked):
+    q, k, v = (x.transpose(1, 2) for x in heads(30, 30))
+    keys = torch.ones(2, 1, 1, 30, dtype=torch.bool)
+    keys[1, ..., 25:] = False
+    causal = torch.ones(30, 30, dtype=torch.bool).tril()[None, None]
+    mask = {"no": None, "keys": keys, "causal": causal}[masked]
+    repeated = (x.repeat_interleave(3, dim=1) for x in (k, v))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, *repeated, attn_mask=mask)
+    torch.testing.assert_close(softmax_products(q, k, v, mask), expected)
+
+
+def test_softmax_as_two_products_stays_finite_where_exp_would_not():
+    q = torch.full((1, 1, 2, 4), 100.0)
+    made = softmax_products(q, torch.cat([q, -q], dim=2), torch.ones(1, 1, 4, 4), None)
+    torch.testing.assert_close(made, torch.ones(1, 1, 2, 4))
 
 
 def test_a_cpu_training_in_bfloat16_gets_what_inference_gets():

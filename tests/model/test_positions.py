@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -68,6 +70,11 @@ def test_v2_text_does_not_know_its_order_and_foal_text_does():
     lengths = torch.tensor([5])
     assert (angles(text_coordinates("v2", lengths, 5), frequencies(4)) == 0).all()
     assert angles(text_coordinates("foal", lengths, 5), frequencies(4))[0, :, 0].unique().numel() == 5
+
+
+def test_frequencies_span_the_base_from_the_top_down():
+    assert torch.allclose(frequencies(4, top=math.pi, base=81.0), math.pi / 3.0 ** torch.arange(4))
+    assert torch.allclose(frequencies(2), torch.tensor([1.0, 0.01]))
 
 
 def test_products_of_rotated_rows_depend_on_distance_only():

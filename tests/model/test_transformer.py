@@ -317,9 +317,33 @@ def test_bounded_activations():
     x = torch.tensor([-20.0, -1.0, 0.0, 2.0, 7.0, 50.0], dtype=torch.float64)
     capped = x.clamp(max=7)
     assert torch.allclose(gelu7(x), capped / (1 + torch.exp(-1.702 * capped)))
-    pairs = torch.stack([x, torch.full_like(x, 30.0)], dim=-1).flatten()
-    assert torch.allclose(swiglu7(pairs), gelu7(x) * 8)
-    assert math.isclose(swiglu7(torch.tensor([3.0, -30.0], dtype=torch.float64)).item(), gelu7(x.new_tensor(3.0)) * -6)
+    assert torch.allclose(swiglu7(x, torch.full_like(x, 30.0)), gelu7(x) * 8)
+    three, below = torch.tensor([3.0, -30.0], dtype=torch.float64)
+    assert math.isclose(swiglu7(three, below).item(), gelu7(three).item() * -6)
+
+
+@torch.no_grad()
+def test_even_rows_gate_odd_rows():
+    mlp = small().block.layers[1].mlp
+    hidden, spans = torch.randn(2, 5, 48), ((0, 5),)
+    gate, linear = mlp.up_gate_proj(mlp.pre_norm(hidden), spans).unflatten(-1, (-1, 2)).unbind(-1)
+    torch.testing.assert_close(mlp(hidden, spans), mlp.down_proj(swiglu7(gate, linear), spans))
+
+
+@pytest.mark.parametrize("patch", [1, 4])
+@torch.no_grad()
+def test_added_noisy_input_is_scaled_by_each_row(patch):
+    plain, added = (small(audio_patch=patch, noisy_input=kind) for kind in ("hidden", "added"))
+    added.load_state_dict(plain.state_dict(), strict=False)
+    latents, text = clip(), prompts(4, 2)
+    velocity = plain(latents, text)
+    assert_close(added(latents, text), velocity.zip(latents, torch.add))
+
+    added.final_scale_video.weight.normal_()
+    factor = (added(latents, text).video - velocity.video) / latents.video
+    cells = factor.unflatten(4, (-1, 2)).unflatten(3, (-1, 2))
+    torch.testing.assert_close(cells, cells[:, :1, :, :, :1, :, :1].expand_as(cells), atol=1e-3, rtol=1e-3)
+    assert cells[0, 0, :, :, 0, :, 0].unique().numel() == cells[0, 0, :, :, 0, :, 0].numel()
 
 
 def test_text_cache_needs_a_model_that_reads_tokens():

@@ -17,9 +17,10 @@ from happyhorse import __version__
 from happyhorse.cli.main import EXIT_STOPPED, say
 from happyhorse.cli.progress import StageProgress
 from happyhorse.clip import Clip, read_recipe
+from happyhorse.device import find_device
 from happyhorse.errors import ConfigError, MediaError, OutputError, PromptError
 from happyhorse.files import check_output
-from happyhorse.sampling.pipeline import Image, Pipeline, checked_device, load_image, load_parts
+from happyhorse.sampling.pipeline import Image, Pipeline, load_image, load_parts
 from happyhorse.sampling.request import SEED_MAX, Request, Sampling, make_request
 from happyhorse.weights.registry import resolve
 from happyhorse.weights.store import Manifest, read_manifest
@@ -83,7 +84,7 @@ def generate_clips(options: Options) -> int:
         _note_differences(recipe, manifest)
     image = _image(options, recipe)
     jobs = make_jobs(options, recipe, Sampling.from_dict(manifest.sampling), image)
-    device = checked_device(options.device)
+    device = find_device(options.device)
     began = time.perf_counter()
     with StageProgress() as progress:
         progress("load", 0, 1)

@@ -36,11 +36,6 @@ def _check(steps: int) -> None:
         raise ConfigError(f"{steps} steps make nothing; use at least 1")
 
 
-def default_shift(tokens: int) -> float:
-    """3 up to 1,000 media tokens, rising to 5 at 4,000: more tokens hide more of the picture under the same noise."""
-    return 3.0 + 2.0 * min(max((tokens - 1000) / 3000, 0.0), 1.0)
-
-
 def draw_times(
     count: int,
     amount: float,

@@ -10,36 +10,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PRODUCTS_ROWS = 400
-"""Longest sequence whose matrix of scores stays in the cache of a CPU."""
+PRODUCTS_ROWS = 1000
+"""Longest sequence whose matrix of scores is worth keeping for the backward pass."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, kind: str, mask: Tensor | None = None, causal: bool = False) -> Tensor:
     """Attention of ``kind`` "softmax" or "sigmoid"; ``mask`` [B, 1, 1 or N, keys] is True where a key may be seen."""
     assert mask is None or not causal, "a causal pass has its padding on the right and needs no mask"
-    repeats = q.shape[2] // k.shape[2]
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    if kind == "softmax" and _better_as_products(q):
+        return softmax_products(q, k, v, _lower_triangle(q) if causal else mask).transpose(1, 2)
+    repeats = q.shape[1] // k.shape[1]
     if repeats > 1:
         k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
-    if kind == "softmax" and _better_as_products(q):
-        mixed = softmax_attention(q, k, v, _lower_triangle(q) if causal else mask)
-    elif kind == "softmax":
+    if kind == "softmax":
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     else:
         mixed = sigmoid_attention(q, k, v, _lower_triangle(q) if causal else mask)
     return mixed.transpose(1, 2)
 
 
-def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """``softmax(q k^T / sqrt(D)) v`` over [B, heads, N, D], written out; the softmax in float32."""
-    scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+def softmax_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """``softmax(q k^T / sqrt(D)) v`` as two matrix products: q [B, heads, N, D], k and v [B, kv heads, keys, D].
+
+    Queries that read the same keys are one tall matrix. Normed queries and keys bound the scores (by sqrt(D) times the
+    norms' weights), so exp needs no row maximum, and the sum that softmax divides by is one more column of the second
+    product. Equal to softmax while no score exceeds 60; beyond, scores count as 60. Scores and exp are float32.
+    """
+    groups = q.shape[1] // k.shape[1]
+    tall = q.unflatten(1, (-1, groups)).flatten(2, 3)
+    weights = ((tall @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5).clamp(-60, 60).exp()
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    return scores.softmax(dim=-1).to(v.dtype) @ v
+        weights = torch.where(mask if mask.shape[-2] == 1 else mask.repeat(1, 1, groups, 1), weights, 0.0)
+    sums = weights.to(v.dtype) @ torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
+    mixed = (sums[..., :-1].float() / sums[..., -1:].float()).to(v.dtype)
+    return mixed.unflatten(2, (groups, -1)).flatten(1, 2)
 
 
 def _better_as_products(q: Tensor) -> bool:
-    """Training in bfloat16 on a CPU: on a few hundred rows the fused kernel's backward pass is three times slower."""
+    """Training in bfloat16 on a CPU: the fused kernel's forward and backward pass are two to three times slower."""
     small = q.shape[2] <= PRODUCTS_ROWS
     return small and q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
 

@@ -1,8 +1,8 @@
 """Where a token stands: coordinates of every modality on one (time, row, column) grid, and rotary embedding by them.
 
 A coordinate row holds nine numbers: position (t, row, col), the token's own grid size, and a reference grid size. The
-angle of axis a and band b is ``(pos - centre) * (reference - 1) / (size - 1) * 10000^(-b / bands)``: rows and columns
-are counted from the middle of the picture, and time is stretched from the own grid to the reference grid.
+angle of axis a and band b is ``(pos - centre) * (reference - 1) / (size - 1) * frequency[b]``: rows and columns are
+counted from the middle of the picture, and time is stretched from the own grid to the reference grid.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def angles(coordinates: Tensor, bands: Tensor) -> Tensor:
     return (((position - centre) * scale)[..., None] * bands.float()).flatten(-2)
 
 
-def frequencies(bands: int, device: torch.device | None = None) -> Tensor:
-    """Band frequencies 10000^(-b / bands), [bands] float32."""
-    return 10_000.0 ** (-torch.arange(bands, dtype=torch.float32, device=device) / bands)
+def frequencies(bands: int, device: torch.device | None = None, *, top: float = 1.0, base: float = 10_000.0) -> Tensor:
+    """Band frequencies ``top * base^(-b / bands)`` in radians per step, [bands] float32."""
+    return top * base ** (-torch.arange(bands, dtype=torch.float32, device=device) / bands)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -50,6 +50,17 @@ def unpack_audio(tokens: Tensor, latents: int, patch: int) -> Tensor:
     return tokens.unflatten(2, (patch, -1)).flatten(1, 2)[:, -latents:]
 
 
+def over_patches(video: Tensor, audio: Tensor, like: Latents, patch: int) -> Latents:
+    """One number for each token, [B, video tokens, 1] and [B, audio tokens, 1], at every place that the token covers.
+
+    The result broadcasts over the channels of ``like``: [B, 1, T, H, W] and [B, Na, 1].
+    """
+    return Latents(
+        unpack_video(video.expand(-1, -1, 4), patch_grid(like.video)),
+        unpack_audio(audio.expand(-1, -1, patch), like.audio.shape[1], patch),
+    )
+
+
 # --------------------------------------------------------------------------------------------------------- the layout
 Spans = tuple[tuple[int, int], ...]
 """(modality, number of rows) of each slice of a sequence, in order."""

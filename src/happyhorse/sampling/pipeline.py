@@ -26,7 +26,8 @@ from happyhorse.codecs.images import read_image
 from happyhorse.codecs.text import Tokenizer
 from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
 from happyhorse.config import ModelConfig
-from happyhorse.errors import ConfigError, MediaError
+from happyhorse.device import find_device
+from happyhorse.errors import MediaError
 from happyhorse.flow.guidance import GuidanceScale, guide
 from happyhorse.flow.timesteps import grid
 from happyhorse.model.transformer import Transformer
@@ -86,7 +87,7 @@ class Pipeline:
 
         Raises WeightsError if the model is unknown, or if a weight file is missing, damaged or does not fit.
         """
-        device = checked_device(device)
+        device = find_device(device)
         return cls(load_parts(resolve(model), device), device)
 
     def __call__(
@@ -234,17 +235,6 @@ def load_image(image: Path | str | NDArray[np.uint8] | None) -> Image | None:
 def image_hash(pixels: NDArray[np.uint8]) -> str:
     """SHA-256 of a picture's size and pixels."""
     return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
-def checked_device(device: torch.device | str | None) -> torch.device:
-    """The device asked for, or the CPU. Raises ConfigError if this machine does not have it."""
-    try:
-        return torch.zeros((), device=device or "cpu").device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"device {str(device)!r} cannot be used here ({reason}); leave it out to use the CPU"
-        ) from error
 
 
 def load_parts(folder: Path, device: torch.device) -> Parts:

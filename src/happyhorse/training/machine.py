@@ -8,18 +8,6 @@ import shutil
 
 import torch
 
-from happyhorse.errors import ConfigError
-
-
-def choose_device(device: torch.device | str | None) -> torch.device:
-    """The device asked for, else a GPU if there is one. Raises ConfigError if this machine does not have it."""
-    try:
-        return torch.zeros((), device=device or ("cuda" if torch.cuda.is_available() else "cpu")).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {str(device)!r} cannot be used here; leave it out, or name one of cpu, cuda"
-        ) from error
-
 
 def prepare_machine(device: torch.device) -> None:
     """All cores for the matrix products, and the GPU's fast ones where float32 is asked for."""

@@ -19,6 +19,7 @@ from happyhorse.codecs.codec import TextCoder
 from happyhorse.data.batch import Source
 from happyhorse.data.shards import Codecs, LatentDataset, cache, shape_name
 from happyhorse.data.stream import SceneStream
+from happyhorse.device import best_device, find_device
 from happyhorse.errors import ConfigError, WeightsError
 from happyhorse.files import whole_file
 from happyhorse.model.transformer import Transformer
@@ -29,7 +30,7 @@ from happyhorse.training.budget import fit_to_minutes
 from happyhorse.training.build import make_state
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.loop import Job, clock_words, train_loop
-from happyhorse.training.machine import choose_device, prepare_machine
+from happyhorse.training.machine import prepare_machine
 from happyhorse.training.meters import trim_records
 from happyhorse.training.samples import SampleWriter
 from happyhorse.training.stop import DONE, INTERRUPTED, Stop, Stopped
@@ -81,7 +82,7 @@ def train(
     Further keyword arguments are the fields of ``Options``. Raises ConfigError for an unknown recipe or device or a
     folder that holds another run, WeightsError if codecs or cached latents are missing or do not fit.
     """
-    chosen = choose_device(device)
+    chosen = find_device(device, best_device())
     settings = Options(Path(out), resume, chosen, minutes, **options)
     prepare_machine(chosen)
     return run(configure(recipe(name), settings), settings, report or printer())

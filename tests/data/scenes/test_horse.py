@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from happyhorse.data.scenes import horse
 from happyhorse.data.scenes.horse import COATS, FAMILY
 from happyhorse.data.scenes.scene import Canvas
 from happyhorse.data.scenes.shapes import rgb
@@ -29,7 +28,3 @@ def test_the_trunk_has_the_coat_that_was_asked_for(coat: str):
     trunk = frames[:, 2, 28:32, 26:34].mean(dim=(1, 2))
     codes = torch.stack([rgb(code) for code in COATS.values()])
     assert list(COATS)[int((codes - trunk).square().sum(1).argmin())] == coat
-
-
-def test_a_longer_stride_is_slower():
-    assert horse.speed(0.56) < horse.speed(0.46)

@@ -15,7 +15,7 @@ from torch import Tensor
 from happyhorse.data.scenes import acoustics, grounds, landscape, shapes
 from happyhorse.data.scenes.acoustics import Timbre
 from happyhorse.data.scenes.catalogue import Catalogue, beats
-from happyhorse.data.scenes.limbs import foot_path, ground_speed, joint
+from happyhorse.data.scenes.limbs import foot_path, joint
 from happyhorse.data.scenes.scene import Canvas, Plan
 from happyhorse.data.scenes.shapes import Grid, capsule, mix, smooth_union
 
@@ -74,11 +74,6 @@ class Horse(Catalogue):
 
     def sound(self, plans: Sequence[Plan], samples: int, device: torch.device | str) -> Tensor:
         return acoustics.contacts(plans, [TIMBRES[plan.attributes["ground"]] for plan in plans], samples, device)
-
-
-def speed(stride: float) -> float:
-    """Units per second at which the ground passes under a horse with this many seconds to a stride."""
-    return float(ground_speed(STANCE, REACH, stride))
 
 
 def _legs(image: Tensor, area: Grid, phase: Tensor, bob: Tensor, coat: Tensor, hoof: Tensor, far: bool) -> None:

@@ -177,11 +177,6 @@ def rounded_box(area: Grid, x: Number, y: Number, wide: Number, tall: Number, ra
     return outside + torch.maximum(across, down).clamp(max=0) - radius
 
 
-def half_plane(area: Grid, x: Number, y: Number, angle: float) -> Tensor:
-    """All that lies on the side that ``angle`` (radians, 0 = rightwards, clockwise) points away from."""
-    return (area.x - x) * math.cos(angle) + (area.y - y) * math.sin(angle)
-
-
 def union(*shapes: Tensor) -> Tensor:
     result = shapes[0]
     for shape in shapes[1:]:
@@ -193,10 +188,6 @@ def smooth_union(first: Tensor, second: Tensor, radius: float) -> Tensor:
     """Two shapes melted together over ``radius`` (polynomial smooth minimum)."""
     share = (radius - (first - second).abs()).clamp(min=0) / radius
     return torch.minimum(first, second) - share * share * radius / 4
-
-
-def intersection(first: Tensor, second: Tensor) -> Tensor:
-    return torch.maximum(first, second)
 
 
 def difference(first: Tensor, second: Tensor) -> Tensor:
