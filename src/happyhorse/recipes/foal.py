@@ -31,8 +31,8 @@ def foal() -> TrainConfig:
         name="foal",
         model=foal_model(),
         stages=(
-            Stage(steps=3000, batch=16, shapes=(SHORT,)),
-            Stage(steps=5000, batch=8, shapes=(*[SQUARE] * 8, WIDE, TALL)),
+            Stage(steps=2250, batch=16, shapes=(SHORT,)),
+            Stage(steps=3600, batch=8, shapes=(*[SQUARE] * 8, WIDE, TALL)),
         ),
         caches=(CacheSet(SHORT, 4096), CacheSet(SQUARE, 2048), CacheSet(WIDE, 320), CacheSet(TALL, 320)),
         noise=NoiseLaw(independent=0.15),
