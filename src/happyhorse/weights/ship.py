@@ -37,7 +37,10 @@ def ship(folder: Path, files: list[Path], name: str) -> Manifest:
 
 
 def main() -> int:
-    folder, *files = map(Path, sys.argv[1:])
+    folder, *files = map(Path, sys.argv[1:] or ["--help"])
+    if not files:
+        print((__doc__ or "").strip(), file=sys.stderr)
+        return 2
     try:
         manifest = ship(folder, files, folder.name)
     except HappyhorseError as error:
