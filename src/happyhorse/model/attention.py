@@ -35,7 +35,7 @@ def softmax_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Te
 
     Queries that read the same keys are one tall matrix. Normed queries and keys bound the scores (by sqrt(D) times the
     norms' weights), so exp needs no row maximum, and the sum that softmax divides by is one more column of the second
-    product. Equal to softmax while no score exceeds 60; beyond, scores count as 60. Scores and exp are float32.
+    product. Equal to softmax while scores lie within +-60, where they are cut off. Scores and exp are float32.
     """
     groups = q.shape[1] // k.shape[1]
     tall = q.unflatten(1, (-1, groups)).flatten(2, 3)

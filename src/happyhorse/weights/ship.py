@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -37,12 +38,12 @@ def ship(folder: Path, files: list[Path], name: str) -> Manifest:
 
 
 def main() -> int:
-    folder, *files = map(Path, sys.argv[1:] or ["--help"])
-    if not files:
-        print((__doc__ or "").strip(), file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the model folder")
+    parser.add_argument("files", type=Path, nargs="+", help="weight files, named by their roles")
+    asked = parser.parse_args()
     try:
-        manifest = ship(folder, files, folder.name)
+        manifest = ship(asked.folder, asked.files, asked.folder.name)
     except HappyhorseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
