@@ -151,10 +151,9 @@ def foal(**changes: Any) -> ModelConfig:
     """The small model of this package: 6.1 M parameters, reads word-piece tokens.
 
     Where the published geometry has room to spare and this one has not, it differs: rows as narrow as a token's own
-    numbers need the noisy input at the end, four bands per axis must tell neighbouring latent frames apart, and one
-    audio row per latent frame stands exactly where the video's rows of that frame stand.
+    numbers need the noisy input at the end, and four bands per axis must tell neighbouring latent frames apart.
     """
-    small = {"audio_patch": 4, "rotary_top": math.pi, "rotary_base": 81.0, "noisy_input": "added"}
+    small = {"rotary_top": math.pi, "rotary_base": 81.0, "noisy_input": "added"}
     return ModelConfig.from_dict({**small, **changes})
 
 

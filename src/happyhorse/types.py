@@ -63,6 +63,12 @@ class ClipShape:
         """(T, H, W) of the video latent."""
         return self.latent_frames, self.height // SPACE_STRIDE, self.width // SPACE_STRIDE
 
+    @property
+    def tokens(self) -> int:
+        """Video patches of 2 x 2 cells and audio latents: what a clip costs a model."""
+        frames, height, width = self.latent_size
+        return frames * height * width // 4 + self.audio_latents
+
 
 @dataclasses.dataclass(frozen=True)
 class Latents:

@@ -48,6 +48,14 @@ def test_an_interrupted_cache_is_continued(tmp_path, codecs, monkeypatch):
     assert LatentDataset(tmp_path / "a").count(SHAPE) == 7
 
 
+def test_a_cache_of_one_family_shows_nothing_else(tmp_path, codecs):
+    cache(tmp_path, SHAPE, 6, codecs, family="talker")
+    assert {clip["family"] for clip in LatentDataset(tmp_path)._set(SHAPE).clips} == {"talker"}
+    for other in (None, "ball"):
+        with pytest.raises(WeightsError, match="other family"):
+            cache(tmp_path, SHAPE, 6, codecs, family=other)
+
+
 def test_latents_of_other_codecs_are_refused(tmp_path, codecs):
     cache(tmp_path, SHAPE, 2, codecs)
     other = type(codecs.video)()

@@ -4,7 +4,8 @@ import pytest
 
 from happyhorse.errors import ConfigError
 from happyhorse.recipes.foal import foal, foal_tiny
-from happyhorse.recipes.recipe import KnownShares, OptimizerConfig
+from happyhorse.recipes.recipe import KnownShares, OptimizerConfig, Stage
+from happyhorse.types import ClipShape
 
 
 def test_the_size_dial_scales_batch_and_rate():
@@ -33,6 +34,14 @@ def test_fingerprint_follows_what_changes_the_numbers():
 def test_stage_at_covers_every_step():
     config = foal_tiny()
     assert [config.stage_at(step) for step in (0, 3, 4, 7)] == [config.stages[0]] * 2 + [config.stages[1]] * 2
+
+
+def test_a_step_of_small_clips_holds_as_many_tokens_as_one_of_large_clips():
+    large, small = ClipShape(5, 128, 128), ClipShape(3, 32, 32)
+    assert (large.tokens, small.tokens) == (31 * 4 * 4 + 121, 19 * 1 * 1 + 73)
+    stage = Stage(steps=1, batch=8, shapes=(small, large))
+    assert stage.samples(large) == 8
+    assert stage.samples(small) == 54  # 8 x 617 / 92
 
 
 def test_impossible_values_are_refused():

@@ -73,18 +73,20 @@ def cache(
     *,
     seed: int = 0,
     split: str = "train",
+    family: str | None = None,
     device: torch.device | str = "cpu",
     batch: int = 8,
     progress: Progress | None = None,
 ) -> Path:
     """Makes the latents of ``clips`` scenes of one shape, or what is still missing of them; returns their sub-folder.
 
-    Clip n shows the scene of seed ``seed + n``. ``progress(done, total)`` is called after each batch. Raises
+    Clip n shows the scene of seed ``seed + n``, of one ``family`` if it is given. ``progress(done, total)`` is called after each batch. Raises
     WeightsError if the folder holds latents of other codecs or seeds, OutputError if it cannot be written.
     """
     target = Path(folder) / shape_name(shape)
     target.mkdir(parents=True, exist_ok=True)
     head = {"codecs": codecs.fingerprint, "seed": seed, "split": split, "shape": shape_name(shape)}
+    head |= {"family": family} if family else {}
     for number, start in enumerate(range(0, clips, SHARD_CLIPS)):
         path = target / f"shard-{number:05d}.safetensors"
         count = min(SHARD_CLIPS, clips - start)
@@ -104,7 +106,7 @@ def _complete(path: Path, head: dict[str, Any], count: int) -> bool:
     if not path.exists():
         return False
     stored = _read_head(path)
-    different = [key for key, value in head.items() if stored[key] != value]
+    different = [key for key in sorted({*head, "family"}) if stored.get(key) != head.get(key)]
     if different:
         raise WeightsError(
             f"{path.parent} holds latents of other {' and '.join(different)}; remove it or choose another"
@@ -134,7 +136,7 @@ def _write_shard(
     batch: int,
     progress: Callable[[int], None],
 ) -> None:
-    plans = [sample_plan(seed, shape.frames / shape.fps, head["split"]) for seed in seeds]
+    plans = [sample_plan(seed, shape.frames / shape.fps, head["split"], head.get("family")) for seed in seeds]
     parts = []
     for start in range(0, len(plans), batch):
         parts.append(encode_plans(plans[start : start + batch], shape, codecs, device).to("cpu", torch.float16))

@@ -20,9 +20,13 @@ class Stage(Config):
     steps: int
     """Optimiser steps."""
     batch: int
-    """Samples in a step, all of one shape."""
+    """Samples in a step of the largest shape; all samples of a step have one shape."""
     shapes: tuple[ClipShape, ...]
     """Shapes of which each step draws one; a shape listed twice is drawn twice as often."""
+
+    def samples(self, shape: ClipShape) -> int:
+        """Samples in a step of ``shape``: as many as cost what ``batch`` of the largest shape cost, in media tokens."""
+        return round(self.batch * max(other.tokens for other in self.shapes) / shape.tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,8 @@ class CacheSet(Config):
     """Duration and picture size."""
     clips: int
     """Number of clips."""
+    family: str | None = None
+    """The one family that they show; all of them, in their shares, unless given."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ def fit_to_minutes(config: TrainConfig, minutes: float, device: torch.device) ->
 
 def stage_seconds(config: TrainConfig, stage: Stage, state: TrainState) -> float:
     """Mean seconds of a step of ``stage``; the state's weights are changed by the trial."""
-    times = {shape: step_seconds(config, shape, stage.batch, state) for shape in set(stage.shapes)}
+    times = {shape: step_seconds(config, shape, stage.samples(shape), state) for shape in set(stage.shapes)}
     return sum(times[shape] for shape in stage.shapes) / len(stage.shapes)
 
 

@@ -114,7 +114,8 @@ def predict(state: TrainState, example: Example, text: Text) -> Latents:
 def shape_at(config: TrainConfig, step: int) -> tuple[ClipShape, int]:
     """Shape and batch size of a step."""
     stage = config.stage_at(step)
-    return seeded("shape", config.seed, step).choice(stage.shapes), stage.batch
+    shape = seeded("shape", config.seed, step).choice(stage.shapes)
+    return shape, stage.samples(shape)
 
 
 def padded(text: Text, multiple: int) -> Text:
@@ -166,16 +167,10 @@ def time_left(config: TrainConfig, step: int, tokens_per_second: float) -> float
     tokens, start = 0.0, 0
     for stage in config.stages:
         remaining = stage.steps - min(max(step - start, 0), stage.steps)
-        mean = sum(token_count(shape) for shape in stage.shapes) / len(stage.shapes)
-        tokens += remaining * stage.batch * mean
+        mean = sum(stage.samples(shape) * shape.tokens for shape in stage.shapes) / len(stage.shapes)
+        tokens += remaining * mean
         start += stage.steps
     return tokens / max(tokens_per_second, 1e-9)
-
-
-def token_count(shape: ClipShape) -> int:
-    """Media tokens of a clip."""
-    frames, height, width = shape.latent_size
-    return frames * height * width // 4 + shape.audio_latents
 
 
 def clock_words(seconds: float) -> str:

@@ -196,7 +196,17 @@ def make_source(config: TrainConfig, options: Options, codecs: Codecs, stop: Sto
         seed = config.seed + 10_000_000 * (index + 1)
         progress = cache_progress(shape_name(entry.shape), stop, report)
         batch = 8 if device.type == "cpu" else 64
-        cache(folder, entry.shape, entry.clips, codecs, seed=seed, device=device, batch=batch, progress=progress)
+        cache(
+            folder,
+            entry.shape,
+            entry.clips,
+            codecs,
+            seed=seed,
+            family=entry.family,
+            device=device,
+            batch=batch,
+            progress=progress,
+        )
     return LatentDataset(folder, config.seed, config.prompt_dropout, device)
 
 
