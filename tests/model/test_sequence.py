@@ -85,7 +85,7 @@ def test_layout_needs_a_mask_only_if_prompts_differ_in_length():
     assert equal.key_mask is None
     padded = media_layout(foal(), bands, latents(2), Text(values, torch.tensor([3, 1])))
     assert padded.key_mask is not None
-    assert padded.key_mask.flatten(1).sum(1).tolist() == [10 + 3, 10 + 1]
+    assert padded.key_mask.flatten(1).sum(1).tolist() == [13 + 3, 13 + 1]
     assert not padded.key_mask[1, ..., -2:].any()
 
 
@@ -93,6 +93,6 @@ def test_joint_layout_covers_all_rows_once():
     config = foal(text="features", text_channels=8, coordinates="v2")
     text = Text(torch.zeros(2, 3, 8), torch.tensor([3, 2]))
     layout = joint_layout(config, frequencies(4), latents(2), text)
-    assert layout.spans == ((0, 8), (1, 2), (2, 3))
-    assert layout.cos.shape == (2, 13, 1, 12)
+    assert layout.spans == ((0, 8), (1, 5), (2, 3))
+    assert layout.cos.shape == (2, 16, 1, 12)
     assert layout.video_rows == 8

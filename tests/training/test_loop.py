@@ -13,7 +13,7 @@ from happyhorse.training.loop import padded, shape_at, time_left, train_loop
 from happyhorse.training.stop import DONE, INTERRUPTED, TIME_IS_UP, Stop
 from happyhorse.types import Text
 
-GOLDEN = (7.483508, 1.443288, 4.151512, 2.866709, 3.409388)
+GOLDEN = (7.463270, 1.427705, 4.177906, 2.832055, 3.425633)
 """Losses of the first steps. A change of the model, the noise or the optimiser changes them: then say so in the log."""
 
 
@@ -120,9 +120,8 @@ def test_stages_follow_one_another():
     config = foal()
     first, second = config.stages[0], config.stages[1]
     assert shape_at(config, first.steps - 1) == (first.shapes[0], first.batch)
-    assert shape_at(config, first.steps) == (second.shapes[0], second.batch)
-    last = {shape_at(config, step)[0] for step in range(config.steps - 100, config.steps)}
-    assert last == set(config.stages[-1].shapes)
+    last = {shape_at(config, step) for step in range(first.steps, first.steps + 100)}
+    assert last == {(shape, second.samples(shape)) for shape in second.shapes}
 
 
 def test_time_left_counts_tokens_of_the_remaining_steps():

@@ -80,8 +80,9 @@ def cache(
 ) -> Path:
     """Makes the latents of ``clips`` scenes of one shape, or what is still missing of them; returns their sub-folder.
 
-    Clip n shows the scene of seed ``seed + n``, of one ``family`` if it is given. ``progress(done, total)`` is called after each batch. Raises
-    WeightsError if the folder holds latents of other codecs or seeds, OutputError if it cannot be written.
+    Clip n shows the scene of seed ``seed + n``, of one ``family`` if it is given. ``progress(done, total)`` is called
+    after each batch. Raises WeightsError if the folder holds latents of other codecs, seeds or families, OutputError if
+    it cannot be written.
     """
     target = Path(folder) / shape_name(shape)
     target.mkdir(parents=True, exist_ok=True)
