@@ -148,7 +148,7 @@ class ModelConfig(Config):
 
 
 def foal(**changes: Any) -> ModelConfig:
-    """The small model of this package: 6.1 M parameters, reads word-piece tokens.
+    """The small model of this package: 6.0 M parameters, reads word-piece tokens.
 
     Where the published geometry has room to spare and this one has not, it differs: rows as narrow as a token's own
     numbers need the noisy input at the end, and four bands per axis must tell neighbouring latent frames apart.
