@@ -65,7 +65,7 @@ class ClipShape:
 
     @property
     def tokens(self) -> int:
-        """Video patches of 2 x 2 cells and audio latents: what a clip costs a model."""
+        """Video patches of 2 x 2 cells and audio latents: the rows of a model with one audio latent to a row."""
         frames, height, width = self.latent_size
         return frames * height * width // 4 + self.audio_latents
 

@@ -13,8 +13,10 @@ from happyhorse.config import ModelConfig
 from happyhorse.errors import ConfigError, WeightsError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.foal import foal_tiny
+from happyhorse.recipes.recipe import CacheSet
 from happyhorse.training.build import make_state
-from happyhorse.training.run import start_from, train
+from happyhorse.training.run import Options, find_codecs, make_source, start_from, train
+from happyhorse.training.stop import Stop
 from happyhorse.weights.store import load_config, load_module, save_module
 
 
@@ -94,6 +96,16 @@ def test_scenes_on_the_fly_need_no_cache(tmp_path, codecs):
     train("foal-tiny", tmp_path / "run", device="cpu", codecs=codecs, online=True, steps=2, report=lambda line: None)
     assert not (tmp_path / "run" / "cache").exists()
     assert (tmp_path / "run" / "base.safetensors").exists()
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_a_shape_of_one_family_shows_it_alone(tmp_path, codecs, online):
+    small = foal_tiny().caches[0].shape
+    config = foal_tiny().replace(caches=(CacheSet(small, 6, family="ball"),), prompt_dropout=0.0)
+    device = torch.device("cpu")
+    options = Options(tmp_path, device=device, online=online)
+    source = make_source(config, options, find_codecs(codecs, device), Stop(None), lambda line: None)
+    assert all("ball" in prompt for prompt in source.batch(0, small, 6).prompts)
 
 
 def test_user_errors(tmp_path, codecs):

@@ -25,7 +25,8 @@ PROMPTS = (
 
 
 def foal() -> TrainConfig:
-    """The base model: short clips first, which show more scenes for the same work, then all preview sizes at 5 s.
+    """The base model: short clips first, which show more scenes for the same work, then all preview sizes at 5 s
+    and, in every second step, many small talkers, because speech is a small part of a clip and has the most to learn.
 
     There is no stage of small pictures: what it taught was of little use on larger ones (docs/LOG.md).
     """

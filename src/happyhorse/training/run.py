@@ -190,7 +190,8 @@ def make_source(config: TrainConfig, options: Options, codecs: Codecs, stop: Sto
     """Cached latents, made first where they are missing, or scenes on the fly."""
     device = options.device or torch.device("cpu")
     if options.online:
-        return SceneStream(codecs, device, config.seed, config.prompt_dropout)
+        families = {entry.shape: entry.family for entry in config.caches}
+        return SceneStream(codecs, device, config.seed, config.prompt_dropout, families=families)
     folder = options.cache or options.out / "cache"
     for index, entry in enumerate(config.caches):
         seed = config.seed + 10_000_000 * (index + 1)
