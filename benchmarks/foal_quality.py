@@ -12,10 +12,11 @@ import json
 import time
 from pathlib import Path
 
+from happyhorse.codecs.codec import Codecs
 from happyhorse.data.scenes.world import FAMILIES
 from happyhorse.errors import HappyhorseError
 from happyhorse.evaluation.instruments import Fitting, cached_instruments
-from happyhorse.evaluation.measure import Codecs, Generate, as_json, make_cases, measure
+from happyhorse.evaluation.measure import Generate, as_json, make_cases, measure
 from happyhorse.evaluation.readings import Instruments
 from happyhorse.evaluation.speech import SpeechMatcher
 from happyhorse.evaluation.tally import Tally, markdown
@@ -32,11 +33,11 @@ def main() -> None:
     fitted = cached_instruments(Fitting(seconds=asked.seconds), progress=tell_every(100, "scenes for the instruments"))
     instruments = Instruments(fitted, SpeechMatcher(shape.frames * 1000))
     pipeline = None if asked.rows == ["real"] else Pipeline.from_pretrained(asked.weights, asked.device)
-    codecs = Codecs(pipeline.parts.video, pipeline.parts.audio, pipeline.device) if pipeline else None
+    codecs = Codecs(pipeline.parts.video, pipeline.parts.audio) if pipeline and "codecs" in asked.rows else None
     cases = make_cases(asked.per_family, asked.seconds, asked.images, asked.phrasing, asked.families)
     generate = generator(pipeline, asked) if pipeline and "model" in asked.rows else None
     tally, began = Tally(), time.monotonic()
-    measured = measure(cases, (height, width), instruments, codecs if "codecs" in asked.rows else None, generate)
+    measured = measure(cases, (height, width), instruments, codecs, generate, pipeline.device if pipeline else "cpu")
     for done, tally in enumerate(measured, 1):  # noqa: B007
         if done % len(asked.families) == 0 or done == len(cases):
             spent = time.monotonic() - began

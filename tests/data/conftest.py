@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from happyhorse.data.shards import Codecs
+from happyhorse.codecs.codec import Codecs
 
 
 class PoolVideo(torch.nn.Module):

@@ -39,6 +39,9 @@ class AudioCodecConfig(Config):
 class AudioCodec(nn.Module):
     """Encodes sound to latents of about unit variance and back."""
 
+    DECODING = ("decoder", "vocoder")
+    """Parts that latents do not depend on."""
+
     mean: Tensor
     """[320]"""
     components: Tensor

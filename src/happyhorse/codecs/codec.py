@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -32,6 +33,14 @@ class AudioCoder(Protocol):
     def decode(self, latent: Tensor) -> Tensor:
         """Latents to a waveform in [-1, 1]."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Codecs:
+    """The two codecs that turn clips into latents and back."""
+
+    video: VideoCoder
+    audio: AudioCoder
 
 
 class TextCoder(Protocol):

@@ -48,6 +48,9 @@ class VideoCodecConfig(Config):
 class VideoCodec(nn.Module):
     """Encodes frames to latents of about unit variance and back."""
 
+    DECODING = ("decoder",)
+    """Parts that latents do not depend on."""
+
     patch_mean: Tensor
     """[3072]"""
     components: Tensor

@@ -7,7 +7,6 @@ file's metadata. Each shard is written whole or not at all, so an interrupted ca
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -21,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from happyhorse.codecs.codec import AudioCoder, VideoCoder
+from happyhorse.codecs.codec import Codecs
 from happyhorse.data.batch import Batch, draw_prompts
 from happyhorse.data.scenes.scene import Canvas, Plan
 from happyhorse.data.scenes.world import render, sample_plan
@@ -33,25 +32,17 @@ SHARD_CLIPS = 256
 Progress = Callable[[int, int], None]
 
 
-@dataclasses.dataclass(frozen=True)
-class Codecs:
-    """The two codecs that turn scenes into latents."""
-
-    video: VideoCoder
-    audio: AudioCoder
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits over all weights that encode: latents of other encoders mean something else."""
-        digest = hashlib.sha256()
-        for module in (self.video, self.audio):
-            assert isinstance(module, nn.Module)
-            for name, tensor in sorted(module.state_dict().items()):
-                if name.startswith(("decoder.", "vocoder.")):
-                    continue
-                digest.update(name.encode())
-                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+def encoders_fingerprint(codecs: Codecs) -> str:
+    """16 hex digits over all weights that encode: latents of other encoders mean something else."""
+    digest = hashlib.sha256()
+    for module in (codecs.video, codecs.audio):
+        assert isinstance(module, nn.Module)
+        for name, tensor in sorted(module.state_dict().items()):
+            if name.partition(".")[0] in getattr(module, "DECODING", ()):
+                continue
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -86,7 +77,7 @@ def cache(
     """
     target = Path(folder) / shape_name(shape)
     target.mkdir(parents=True, exist_ok=True)
-    head = {"codecs": codecs.fingerprint, "seed": seed, "split": split, "shape": shape_name(shape)}
+    head = {"codecs": encoders_fingerprint(codecs), "seed": seed, "split": split, "shape": shape_name(shape)}
     head |= {"family": family} if family else {}
     for number, start in enumerate(range(0, clips, SHARD_CLIPS)):
         path = target / f"shard-{number:05d}.safetensors"

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
+from happyhorse.codecs.codec import Codecs
 from happyhorse.data.batch import Batch, draw_prompts, seeded
 from happyhorse.data.scenes.world import sample_plan
-from happyhorse.data.shards import Codecs, encode_plans
+from happyhorse.data.shards import encode_plans
 from happyhorse.types import ClipShape, Latents
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from happyhorse.clip import Clip
-from happyhorse.codecs.codec import AudioCoder, VideoCoder
+from happyhorse.codecs.codec import Codecs
 from happyhorse.data.scenes.scene import FPS, Canvas, Plan
 from happyhorse.data.scenes.world import FAMILIES, prompt, render, sample_plan
 from happyhorse.evaluation.readings import Instruments, Sample, read_clip, read_codecs, read_image_start, read_together
@@ -61,19 +61,13 @@ def _case(family: str, index: int, seconds: float, with_image: bool, phrasing: s
     return Case(plan, prompt(plan, random.Random(f"{family}-{seed}"), phrasing), with_image)
 
 
-@dataclasses.dataclass(frozen=True)
-class Codecs:
-    """The codecs of a model, for the middle row."""
-
-    video: VideoCoder
-    audio: AudioCoder
-    device: torch.device | str = "cpu"
-
-    def round_trip(self, frames: torch.Tensor, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames [B, 3, F, h, w] in [0, 1] and waveform [B, S] to latents and back; F = 4k + 1."""
-        with torch.inference_mode():
-            rebuilt = self.video.decode(self.video.encode(frames.to(self.device) * 2 - 1)) / 2 + 0.5
-            return rebuilt.cpu(), self.audio.decode(self.audio.encode(waveform.to(self.device))).float().cpu()
+@torch.inference_mode()
+def round_trip(
+    codecs: Codecs, frames: torch.Tensor, waveform: torch.Tensor, device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames [B, 3, F, h, w] in [0, 1] and waveform [B, S] to latents and back, on ``device``; F = 4k + 1."""
+    rebuilt = codecs.video.decode(codecs.video.encode(frames.to(device) * 2 - 1)) / 2 + 0.5
+    return rebuilt.cpu(), codecs.audio.decode(codecs.audio.encode(waveform.to(device))).float().cpu()
 
 
 def measure(
@@ -82,10 +76,12 @@ def measure(
     instruments: Instruments,
     codecs: Codecs | None = None,
     generate: Generate | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Tally]:
     """Measures every case at ``size`` (height, width) and yields the growing tally after each.
 
-    One clip of each row is in memory at a time. Without ``codecs`` or ``generate`` their rows are left out.
+    One clip of each row is in memory at a time. Without ``codecs``, which are on ``device``, or ``generate`` their rows
+    are left out.
     """
     tally, before = Tally(), dict[str, NDArray[np.floating]]()
     for case in cases:
@@ -98,7 +94,7 @@ def measure(
             tally.add("strangers", read_together(mixed, case.plan, instruments))
         before[case.plan.family] = real.waveform
         if codecs:
-            through = sample_of(*codecs.round_trip(frames, waveform), shape)
+            through = sample_of(*round_trip(codecs, frames, waveform, device), shape)
             tally.add("codecs", read_clip(through, case.plan, instruments))
             tally.add("codecs", read_codecs(real, through, case.plan, instruments))
         if case.with_image:

@@ -26,7 +26,7 @@ PROMPTS = (
 
 def foal() -> TrainConfig:
     """The base model: short clips first, which show more scenes for the same work, then all preview sizes at 5 s
-    and, in every second step, many small talkers, because speech is a small part of a clip and has the most to learn.
+    and, in four steps of ten, many small talkers, because speech is a small part of a clip and has the most to learn.
 
     There is no stage of small pictures: what it taught was of little use on larger ones (docs/LOG.md).
     """
@@ -35,14 +35,14 @@ def foal() -> TrainConfig:
         model=foal_model(),
         stages=(
             Stage(steps=2250, batch=16, shapes=(SHORT,)),
-            Stage(steps=7200, batch=8, shapes=(*[SQUARE] * 8, WIDE, TALL, *[WORDS] * 10)),
+            Stage(steps=12000, batch=8, shapes=(*[SQUARE] * 12, WIDE, TALL, *[WORDS] * 10)),
         ),
         caches=(
             CacheSet(SHORT, 4096),
-            CacheSet(SQUARE, 3584),
+            CacheSet(SQUARE, 5632),
             CacheSet(WIDE, 320),
             CacheSet(TALL, 320),
-            CacheSet(WORDS, 4096, family="talker"),
+            CacheSet(WORDS, 8192, family="talker"),
         ),
         noise=NoiseLaw(independent=0.15),
         known=KnownShares(first_frame=0.12, audio=0.1, video=0.15),

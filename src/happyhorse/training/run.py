@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from happyhorse.codecs.codec import TextCoder
+from happyhorse.codecs.codec import Codecs, TextCoder
 from happyhorse.data.batch import Source
-from happyhorse.data.shards import Codecs, LatentDataset, cache, shape_name
+from happyhorse.data.shards import LatentDataset, cache, shape_name
 from happyhorse.data.stream import SceneStream
 from happyhorse.device import best_device, find_device
 from happyhorse.errors import ConfigError, WeightsError

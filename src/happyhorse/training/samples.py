@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from happyhorse.codecs.codec import TextCoder
-from happyhorse.data.shards import Codecs
+from happyhorse.codecs.codec import Codecs, TextCoder
 from happyhorse.files import whole_file
 from happyhorse.flow.guidance import GuidanceScale, guide
 from happyhorse.flow.timesteps import grid

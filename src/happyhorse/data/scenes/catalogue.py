@@ -24,7 +24,7 @@ class Catalogue:
     withheld: frozenset[tuple[str, ...]]
     """Combinations (values in the order of ``attributes``) that are never trained on."""
     templates: tuple[str, ...]
-    """Paraphrases with ``{attribute}`` gaps; "a" becomes "an" where the word asks for it."""
+    """Paraphrases with ``{attribute}`` gaps and ``[one|other]`` choices; "a" becomes "an" where it should."""
     held_out_templates: tuple[str, ...]
     """Paraphrases that are never trained on."""
 
@@ -59,14 +59,19 @@ class Catalogue:
         return dict(zip(self.attributes, rng.choice(allowed), strict=True))
 
     def prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
-        return fill(rng.choice(self.fitting(self.templates, attributes)), attributes)
+        return fill(vary(rng.choice(self.fitting(self.templates, attributes)), rng), attributes)
 
     def held_out_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
-        return fill(rng.choice(self.fitting(self.held_out_templates, attributes)), attributes)
+        return fill(vary(rng.choice(self.fitting(self.held_out_templates, attributes)), rng), attributes)
 
     def fitting(self, templates: tuple[str, ...], attributes: Mapping[str, str]) -> tuple[str, ...]:
         """The templates that these attributes can be said with: all of them, unless a family says otherwise."""
         return templates
+
+
+def vary(template: str, rng: random.Random) -> str:
+    """The template with one of the words taken at each choice: "[a|the] ball" is "a ball" or "the ball"."""
+    return re.sub(r"\[([^\[\]]*)\]", lambda choice: rng.choice(choice[1].split("|")), template)
 
 
 def fill(template: str, attributes: Mapping[str, str]) -> str:

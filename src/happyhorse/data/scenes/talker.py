@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from happyhorse.data.scenes import acoustics, portrait
+from happyhorse.data.scenes.catalogue import vary
 from happyhorse.data.scenes.scene import FPS, Canvas, Plan, Truth
 from happyhorse.data.scenes.sentences import LANGUAGES, VOICES, held_out_sentences, sentences
 from happyhorse.data.scenes.speech import LEAD_FRAMES, mouth_curve, sentence, sentence_seconds, speak
@@ -27,14 +28,20 @@ HELD_OUT_LOOKS = (("black", "green"), ("brown", "pink"), ("red", "yellow"), ("gr
 TEMPLATES = (
     'a {voice} with {skin} skin and {hair} hair in front of a {background} wall says "{sentence}" in {language}',
     'portrait of a {skin}-skinned {voice} with {hair} hair, {background} background, speaking {language}: "{sentence}"',
-    'a {skin}-skinned {voice} with {hair} hair says "{sentence}" in {language}, {background} background',
-    'in {language}, a {hair}-haired {voice} with {skin} skin says "{sentence}" before a {background} wall',
+    'a {skin}-skinned {voice} with {hair} hair [says|speaks] "{sentence}" in {language}, {background} background',
+    'in {language}, a {hair}-haired {voice} with {skin} skin says "{sentence}" [before|against] a {background} wall',
     'a talking {voice}, {hair} hair, {skin} skin, {background} wall. the {voice} says in {language}: "{sentence}"',
     '"{sentence}", says a {hair}-haired, {skin}-skinned {voice} in {language} against a {background} background',
     'close-up of a {voice} speaking {language} in front of a {background} wall, {skin} skin, {hair} hair: "{sentence}"',
-    'a {voice} speaks {language}: "{sentence}". {skin} skin, {hair} hair, {background} background',
+    'a {voice} [speaks|says in] {language}: "{sentence}". {skin} skin, {hair} hair, {background} background',
     'on a {background} background a {voice} with {hair} hair and {skin} skin says "{sentence}" in {language}',
     'video of a {hair}-haired {voice} with {skin} skin saying "{sentence}" in {language}, the wall is {background}',
+    'we [hear|see] a {voice} say "{sentence}" in {language}: {hair} hair, {skin} skin, a {background} wall',
+    '"{sentence}" in {language}, [said|spoken] by a {voice} with {hair} hair and {skin} skin, {background} wall',
+    'before a {background} wall, a {voice} with {skin} skin and {hair} hair [speaks|talks]: "{sentence}" ({language})',
+    'the hair of the {voice} is {hair}, the skin {skin}, the wall {background}. we hear "{sentence}" in {language}',
+    '{language}: "{sentence}". a {skin}-skinned, {hair}-haired {voice}, [|a ]{background} [wall|background]',
+    'a face, {skin} skin, {hair} hair, {background} [wall|background]: a {voice} says "{sentence}" in {language}',
 )
 """Ways to ask for a talker, used in training."""
 
@@ -118,7 +125,7 @@ class Talker:
         return Plan(self.name, seed, seconds, dict(attributes), motion, truth)
 
     def prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
-        return rng.choice(TEMPLATES).format_map(attributes)
+        return vary(rng.choice(TEMPLATES), rng).format_map(attributes)
 
     def held_out_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
         """A phrasing that training never uses."""
