@@ -15,7 +15,7 @@ def test_the_size_dial_scales_batch_and_rate():
     assert scaled.steps == foal().steps
 
 
-@pytest.mark.parametrize("steps", [3, 100, 12_345])
+@pytest.mark.parametrize("steps", [2, 3, 100, 12_345])
 def test_with_steps_keeps_the_shares_of_the_stages(steps):
     base = foal()
     config = base.with_steps(steps)

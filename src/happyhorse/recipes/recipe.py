@@ -185,9 +185,12 @@ class TrainConfig(Config):
 
     def with_steps(self, steps: int) -> TrainConfig:
         """The same run in ``steps`` steps, every stage keeping its share (and at least one step)."""
-        ends = [round(end * steps / self.steps) for end in itertools.accumulate(stage.steps for stage in self.stages)]
-        lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-        stages = (stage.replace(steps=max(1, length)) for stage, length in zip(self.stages, lengths, strict=True))
+        begun, stages = 0, []
+        for place, end in enumerate(itertools.accumulate(stage.steps for stage in self.stages)):
+            left = len(self.stages) - 1 - place  # stages that follow, each of at least one step
+            end = max(begun + 1, min(round(end * steps / self.steps), steps - left))
+            stages.append(self.stages[place].replace(steps=end - begun))
+            begun = end
         return self.replace(stages=tuple(stages))
 
     @property
