@@ -73,7 +73,7 @@ def test_paraphrases_are_many_and_held_out_ones_are_apart():
     assert len(TEMPLATES) >= 8 and len(HELD_OUT_TEMPLATES) >= 2
     trained = {FAMILY.prompt(WOMAN, rng) for _ in range(500)}
     unseen = {FAMILY.held_out_prompt(WOMAN, rng) for _ in range(50)}
-    assert len(trained) > 2 * len(TEMPLATES) and not trained & unseen
+    assert len(trained) > len(TEMPLATES) and not trained & unseen
 
 
 def test_choices_for_training_hold_nothing_out_and_cover_every_value():

@@ -20,8 +20,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 SHARES: Mapping[str, float] = MappingProxyType(
     {"ball": 0.4, "talker": 0.15, "horse": 0.1, "walker": 0.2, "weather": 0.15}
 )
-"""Share of each family in training: a ball in flight is the fastest thing there is and its impacts are few; talkers, who
-have a hundred sentences to learn in two voices, have small pictures of their own besides (``recipes/foal.py``)."""
+"""Share of each family in training: a ball in flight is the fastest thing there is and its impacts are few; talkers,
+who have a hundred sentences to learn in two voices, have small pictures of their own (``recipes/foal.py``)."""
 
 SPLITS = ("train", "held_out")
 
