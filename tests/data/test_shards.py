@@ -7,8 +7,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
+from happyhorse.codecs.codec import Codecs
+from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
 from happyhorse.data import shards
-from happyhorse.data.shards import LatentDataset, cache
+from happyhorse.data.shards import LatentDataset, cache, encoders_fingerprint
 from happyhorse.errors import WeightsError
 from happyhorse.types import ClipShape
 
@@ -99,3 +102,19 @@ def test_prompts_change_from_step_to_step_and_some_are_null(tmp_path, codecs):
     prompts = [data.batch(step, SHAPE, 1).prompts[0] for step in range(200)]
     assert 0.15 < prompts.count("") / 200 < 0.45
     assert len(set(prompts)) > 4
+
+
+@pytest.mark.parametrize(
+    ("part", "encodes"),
+    [("video.decoder", False), ("audio.decoder", False), ("audio.vocoder", False), ("video.encoder", True)],
+)
+def test_latents_are_those_of_the_encoders_whatever_decodes_them(part: str, encodes: bool):
+    small = VideoCodecConfig(encoder_fine=8, encoder_coarse=8, decoder_coarse=8, decoder_middle=8, decoder_fine=8)
+    audio = AudioCodec(AudioCodecConfig(decoder_width=8, vocoder_width=8, vocoder_blocks=1))
+    codecs = Codecs(VideoCodec(small), audio)
+    before = encoders_fingerprint(codecs)
+    codec, inside = part.split(".")
+    with torch.no_grad():
+        for weight in getattr(getattr(codecs, codec), inside).parameters():
+            weight.add_(1)
+    assert (encoders_fingerprint(codecs) != before) == encodes

@@ -8,8 +8,8 @@ import re
 from happyhorse.data.scenes.world import FAMILIES, prompt, sample_plan
 
 _QUOTED = re.compile('["“”„«»「」]([^"“”„«»「」]+)["“”„«»「」]')
-_SAMPLES = 120
-"""Scenes drawn per family to learn its words: all templates and values occur in them many times over."""
+_SCENES, _WORDINGS = 8, 100
+"""Scenes drawn per family to learn its words, and ways to ask for each: every choice of every template is met."""
 _PLAIN = "a an the of on in at to and or with is are it its this that there by for from over near"
 """Words that carry no scene: any prompt may use them."""
 
@@ -43,8 +43,9 @@ def _vocabulary() -> tuple[set[str], set[str]]:
     for name, family in FAMILIES.items():
         sentences.update(_plain(value) for value in family.attributes.get("sentence", ()))
         words.update(word for key, values in family.attributes.items() if key != "sentence" for word in _joined(values))
-        for seed in range(_SAMPLES):
-            words.update(_words(_QUOTED.sub(" ", prompt(sample_plan(seed, 5.0, family=name), rng))))
+        for plan in (sample_plan(seed, 5.0, family=name) for seed in range(_SCENES)):
+            for _ in range(_WORDINGS):
+                words.update(_words(_QUOTED.sub(" ", prompt(plan, rng))))
     return words, sentences
 
 
