@@ -10,6 +10,9 @@ from typing import Protocol
 from happyhorse.data.scenes.world import FAMILIES
 from happyhorse.types import ClipShape, Latents
 
+BRIEF = 0.12
+"""Share of prompts that leave something open."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
@@ -33,10 +36,11 @@ def seeded(*parts: object) -> random.Random:
 
 
 def draw_prompt(family: str, attributes: Mapping[str, str], dropout: float, rng: random.Random) -> str:
-    """One of the family's paraphrases, or with probability ``dropout`` the null prompt."""
+    """One of the family's paraphrases, or at times of its brief wordings; the null prompt as often as ``dropout``."""
     if rng.random() < dropout:
         return ""
-    return FAMILIES[family].prompt(attributes, rng)
+    chosen = FAMILIES[family]
+    return chosen.brief_prompt(attributes, rng) if rng.random() < BRIEF else chosen.prompt(attributes, rng)
 
 
 def draw_prompts(

@@ -39,7 +39,7 @@ def foal() -> TrainConfig:
         ),
         caches=(
             CacheSet(SHORT, 4096),
-            CacheSet(SQUARE, 5632),
+            CacheSet(SQUARE, 6144),
             CacheSet(WIDE, 320),
             CacheSet(TALL, 320),
             CacheSet(WORDS, 8192, family="talker"),

@@ -11,6 +11,7 @@ def test_training_prompts_are_known(family):
     for plan in (sample_plan(seed, 5.0, family=family) for seed in (1000, 1001, 1002)):
         for seed in range(300):  # the rarest word is one choice of one template
             assert unknown_parts(prompt(plan, random.Random(seed))) == []
+            assert unknown_parts(FAMILIES[family].brief_prompt(plan.attributes, random.Random(seed))) == []
 
 
 def test_what_is_unknown_is_named():

@@ -148,6 +148,13 @@ FAMILY = Ball(
         "the {surface} [rings|echoes|answers] each time the {colour} ball [hits|touches|strikes] it",
         "a [game|scene] with a ball: [its|the] colour is {colour}, the [floor|ground] is {surface}",
     ),
+    brief=(
+        "[a|the|] {colour} ball[| bounces| bouncing]",
+        "a [bouncing |]ball [on|over] {surface}",
+        "a ball [bounces|hops|is bouncing][| on {surface}| on the {surface} floor]",
+        "[we hear|the sound of] a ball on {surface}",
+        "{colour} ball",
+    ),
     held_out_templates=(
         "a bouncing ball, {colour}, on {surface}",
         "the floor is {surface} and the ball that bounces on it is {colour}",

@@ -12,6 +12,10 @@ from typing import Any
 from happyhorse.data.scenes.scene import Plan, Truth
 from happyhorse.errors import ConfigError
 
+JOINTS = (", ", ". ", " and ")
+"""What stands between parts whose order is free."""
+_INNERMOST = re.compile(r"\[([^][<>]*)\]|<([^][<>]*)>")
+
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
@@ -24,9 +28,15 @@ class Catalogue:
     withheld: frozenset[tuple[str, ...]]
     """Combinations (values in the order of ``attributes``) that are never trained on."""
     templates: tuple[str, ...]
-    """Paraphrases with ``{attribute}`` gaps and ``[one|other]`` choices; "a" becomes "an" where it should."""
+    """Paraphrases with ``{attribute}`` gaps, see ``vary``; "a" becomes "an" where it should."""
+    brief: tuple[str, ...]
+    """Wordings that leave some attributes open, as hurried people do."""
     held_out_templates: tuple[str, ...]
     """Paraphrases that are never trained on."""
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        return (*self.templates, *self.brief)
 
     def held_out(self, attributes: Mapping[str, str]) -> bool:
         return self.values(attributes) in self.withheld
@@ -61,6 +71,9 @@ class Catalogue:
     def prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
         return fill(vary(rng.choice(self.fitting(self.templates, attributes)), rng), attributes)
 
+    def brief_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
+        return fill(vary(rng.choice(self.fitting(self.brief, attributes)), rng), attributes)
+
     def held_out_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
         return fill(vary(rng.choice(self.fitting(self.held_out_templates, attributes)), rng), attributes)
 
@@ -70,8 +83,23 @@ class Catalogue:
 
 
 def vary(template: str, rng: random.Random) -> str:
-    """The template with one of the words taken at each choice: "[a|the] ball" is "a ball" or "the ball"."""
-    return re.sub(r"\[([^\[\]]*)\]", lambda choice: rng.choice(choice[1].split("|")), template)
+    """The template with its choices made and its parts in some order.
+
+    "[a|the] ball" is "a ball" or "the ball"; "<red hair/dark skin>" is both, either first, joined in one of ``JOINTS``.
+    Either may stand inside the other.
+    """
+    while found := _INNERMOST.search(template):
+        choice, parts = found.groups()
+        template = template[: found.start()] + _said(choice, parts, rng) + template[found.end() :]
+    return template
+
+
+def _said(choice: str | None, parts: str | None, rng: random.Random) -> str:
+    if parts is None:
+        return rng.choice((choice or "").split("|"))
+    order = parts.split("/")
+    rng.shuffle(order)
+    return rng.choice(JOINTS).join(order)
 
 
 def fill(template: str, attributes: Mapping[str, str]) -> str:

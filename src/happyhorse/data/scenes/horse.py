@@ -141,6 +141,13 @@ FAMILY = Horse(
         "the {ground} [rings|echoes|answers] each time a hoof of the {coat} horse [hits|touches] it",
         "a [scene|picture] with a horse: [its|the] coat is {coat}, the ground is {ground}",
     ),
+    brief=(
+        "[a|the|] {coat} horse[| trots| running]",
+        "a horse [on|over] {ground}",
+        "a horse [trots|runs|is running][| over {ground}| across the {ground}]",
+        "[hooves|hoof beats|the sound of hooves] on {ground}",
+        "{coat} horse",
+    ),
     held_out_templates=(
         "a trotting horse, {coat}, over {ground}",
         "the {ground} sounds under the hooves of a {coat} horse that runs",

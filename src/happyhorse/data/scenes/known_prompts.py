@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import re
+from collections.abc import Iterable
 
-from happyhorse.data.scenes.world import FAMILIES, prompt, sample_plan
+from happyhorse.data.scenes.world import FAMILIES
 
 _QUOTED = re.compile('["“”„«»「」]([^"“”„«»「」]+)["“”„«»「」]')
-_SCENES, _WORDINGS = 8, 100
-"""Scenes drawn per family to learn its words, and ways to ask for each: every choice of every template is met."""
+_GAP = re.compile(r"\{\w+\}")
 _PLAIN = "a an the of on in at to and or with is are it its this that there by for from over near"
 """Words that carry no scene: any prompt may use them."""
 
@@ -37,19 +36,16 @@ def note_for(text: str) -> str:
 
 def _vocabulary() -> tuple[set[str], set[str]]:
     """Words outside of quotes, and whole sentences inside of them, of the foal's world."""
-    rng = random.Random(0)
     words: set[str] = {*_PLAIN.split()}
     sentences: set[str] = set()
-    for name, family in FAMILIES.items():
+    for family in FAMILIES.values():
         sentences.update(_plain(value) for value in family.attributes.get("sentence", ()))
         words.update(word for key, values in family.attributes.items() if key != "sentence" for word in _joined(values))
-        for plan in (sample_plan(seed, 5.0, family=name) for seed in range(_SCENES)):
-            for _ in range(_WORDINGS):
-                words.update(_words(_QUOTED.sub(" ", prompt(plan, rng))))
+        words.update(_joined(_GAP.sub(" ", wording) for wording in family.wordings))
     return words, sentences
 
 
-def _joined(values: tuple[str, ...]) -> list[str]:
+def _joined(values: Iterable[str]) -> list[str]:
     return [word for value in values for word in _words(value)]
 
 

@@ -63,6 +63,11 @@ class Family(Protocol):
         """The attributes a prompt can name, and their values."""
         ...
 
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """All templates that training prompts are made of."""
+        ...
+
     def held_out(self, attributes: Mapping[str, str]) -> bool:
         """Whether this combination (or sentence) is kept out of training."""
         ...
@@ -75,6 +80,10 @@ class Family(Protocol):
 
     def prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
         """One of several paraphrases that name every attribute."""
+        ...
+
+    def brief_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
+        """A wording that leaves some attributes open."""
         ...
 
     def held_out_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:

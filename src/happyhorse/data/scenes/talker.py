@@ -33,17 +33,59 @@ TEMPLATES = (
     'a talking {voice}, {hair} hair, {skin} skin, {background} wall. the {voice} says in {language}: "{sentence}"',
     '"{sentence}", says a {hair}-haired, {skin}-skinned {voice} in {language} against a {background} background',
     'close-up of a {voice} speaking {language} in front of a {background} wall, {skin} skin, {hair} hair: "{sentence}"',
-    'a {voice} [speaks|says in] {language}: "{sentence}". {skin} skin, {hair} hair, {background} background',
+    'a {voice} [speaks|says in] {language}: "{sentence}". <{skin} skin/{hair} hair/{background} background>',
     'on a {background} background a {voice} with {hair} hair and {skin} skin says "{sentence}" in {language}',
     'video of a {hair}-haired {voice} with {skin} skin saying "{sentence}" in {language}, the wall is {background}',
-    'we [hear|see] a {voice} say "{sentence}" in {language}: {hair} hair, {skin} skin, a {background} wall',
-    '"{sentence}" in {language}, [said|spoken] by a {voice} with {hair} hair and {skin} skin, {background} wall',
-    'before a {background} wall, a {voice} with {skin} skin and {hair} hair [speaks|talks]: "{sentence}" ({language})',
+    'we [hear|see] a {voice} say "{sentence}" in {language}: <{hair} hair/{skin} skin/a {background} wall>',
+    '"{sentence}" in {language}, [said|spoken] by a {voice} with <{hair} hair/{skin} skin/a {background} wall>',
+    'before a {background} wall, a {voice} with <{skin} skin/{hair} hair> [speaks|talks]: "{sentence}" ({language})',
     'the hair of the {voice} is {hair}, the skin {skin}, the wall {background}. we hear "{sentence}" in {language}',
-    '{language}: "{sentence}". a {skin}-skinned, {hair}-haired {voice}, [|a ]{background} [wall|background]',
-    'a face, {skin} skin, {hair} hair, {background} [wall|background]: a {voice} says "{sentence}" in {language}',
+    '{language}: "{sentence}". <a {skin}-skinned, {hair}-haired {voice}/[|a ]{background} [wall|background]>',
+    'a face, <{skin} skin/{hair} hair/{background} [wall|background]>: a {voice} says "{sentence}" in {language}',
+    "a {voice}[,|:] <{skin} skin/{hair} hair/[|a |the ]{background} [wall|background]>, "
+    '[says|saying|speaks|speaking] [|in ]{language}: "{sentence}"',
+    "<{skin} skin/{hair} hair/[|a ]{background} [wall|background]>[,|.|:] [a|the|this] {voice} "
+    '[says|speaks|says the words] "{sentence}"[ in {language}|, {language}| ({language})]',
+    "[the|this] {voice} has <{skin} skin/{hair} hair>[,|.] [the|a] [wall|background] is {background}[.|:] "
+    '[the|these] words in {language}: "{sentence}"',
+    "[the|a] {voice} is {skin}-skinned[, has| with] {hair} hair[,|.] [before|in front of|against] a {background} "
+    '[wall|background]. {language} [speech|sentence|words]: "{sentence}"',
+    '"{sentence}"[ in| is| is said in|, a sentence in] {language}[.|,] <the skin is {skin}/the hair is {hair}/the '
+    "[wall|background] is {background}>, [a|the] {voice} [speaks|talks]",
+    "<the hair is {hair}/the skin is {skin}/the [wall|background] is {background}>. [the|a|this] {voice} "
+    '[says|speaks|talks]: "{sentence}", [in |]{language}',
+    "<a {hair}-haired {voice}/{skin} skin/[|a ]{background} [wall|background]>: {language}[,|:| words,| voice,] "
+    '"{sentence}"',
+    'talking [head|face], {language}, "{sentence}", <{voice}/{hair} hair/{skin} skin/{background} [wall|background]>',
+    '[we |]hear [the|a] {voice} [say|speak] [in |]{language}[:|,] "{sentence}". <{hair} hair/{skin} skin/{background} '
+    "wall>",
+    'the [sentence|speech|voice] is [in |]{language}: "{sentence}". <a {voice}/{hair} hair/{skin} skin/[|a ]'
+    "{background} [wall|background]>",
+    "{language} [speech|language|voice], <{voice}/{skin} skin/{hair} hair/{background} [wall|background]>[,|:] "
+    '"{sentence}"',
+    "a {language} [speaker|talker], [a|one] {voice} with <{hair} hair/{skin} skin>, [on|against] {background}, says "
+    '"{sentence}"',
+    "[a|the] {background} [wall|background] [and|with|behind] [a|the] {voice} with <{skin} skin/{hair} hair> who "
+    '[says|speaks] [|in ]{language}[,|:] "{sentence}"',
+    'the {voice} [with|has] {hair} hair, {skin} skin, [and says|says] [|the words |the sentence ]"{sentence}" in '
+    "{language}[, before|. behind is] [a|the] {background} [wall|background]",
+    '<{hair} hair/{skin} skin/{background} [wall|background]/{voice}/{language}/"{sentence}">',
 )
-"""Ways to ask for a talker, used in training."""
+"""Ways to ask for a talker, used in training; see ``catalogue.vary``."""
+
+BRIEF = (
+    'a {voice} [says|saying|speaks] "{sentence}"[| in {language}|, {language}]',
+    '[a|the] {voice}: "{sentence}"',
+    '"{sentence}"[| in {language}|, says a {voice}]',
+    '{language}: "{sentence}"',
+    '[somebody|a face|a person] [saying|speaking] [|in ]{language}: "{sentence}"',
+    'a {voice} with {hair} hair [says|speaking] "{sentence}"[| in {language}]',
+    'a {skin}-skinned {voice} says "{sentence}"[| in {language}]',
+    '[before|against] a {background} [wall|background], a {voice} says "{sentence}"',
+    "a {hair}-haired {voice} [speaks|talks][| in {language}]",
+    "a {voice} [talks|speaks][| before a {background} wall]",
+)
+"""Ways to ask that leave something open."""
 
 HELD_OUT_TEMPLATES = (
     '{background} wall, {skin}-skinned {voice}, {hair} hair, says in {language} "{sentence}"',
@@ -67,6 +109,10 @@ class Talker:
             "sentence": tuple(dict.fromkeys(text for language in LANGUAGES for text in sentences(language))),
         }
     )
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        return (*TEMPLATES, *BRIEF)
 
     def values(self, attributes: Mapping[str, str]) -> tuple[str, ...]:
         """The values in the order of the family's attributes; ConfigError for what no talker looks like or says."""
@@ -126,6 +172,9 @@ class Talker:
 
     def prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
         return vary(rng.choice(TEMPLATES), rng).format_map(attributes)
+
+    def brief_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
+        return vary(rng.choice(BRIEF), rng).format_map(attributes)
 
     def held_out_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
         """A phrasing that training never uses."""

@@ -53,14 +53,14 @@ _ENDINGS = (
 
 
 def prompts(per_family: int) -> list[str]:
-    """Many prompts of every family, trained and held-out phrasings alike, always the same ones."""
+    """Many prompts of every family, trained, brief and held-out phrasings alike, always the same ones."""
     said = []
     for name, family in FAMILIES.items():
         rng = random.Random(name)
         for number in range(per_family):
             attributes = family.choose(rng, held_out=number % 4 == 0, seconds=5.0)
-            phrase = family.held_out_prompt if number % 2 else family.prompt
-            said.append(phrase(attributes, rng))
+            phrases = (family.prompt, family.held_out_prompt, family.prompt, family.brief_prompt)
+            said.append(phrases[number % 4](attributes, rng))
     return said
 
 

@@ -144,6 +144,13 @@ FAMILY = Walker(
         "the {ground} [rings|echoes|answers] each time a foot of the [person|walker] in {clothes} [hits|touches] it",
         "a [scene|picture] with a walker: [the|their] clothes are {clothes}, the ground is {ground}",
     ),
+    brief=(
+        "[a person|somebody|someone] in {clothes}[| walks| walking]",
+        "[a person|somebody|a walker] on {ground}",
+        "[a person|somebody|someone] [walks|is walking][| on {ground}| over the {ground}]",
+        "[steps|footsteps|the sound of steps] on {ground}",
+        "[person|walker], {clothes} clothes",
+    ),
     held_out_templates=(
         "a walking person, dressed in {clothes}, on {ground}",
         "the {ground} sounds under the steps of somebody in {clothes}",

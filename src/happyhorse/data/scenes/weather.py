@@ -21,16 +21,23 @@ from happyhorse.data.scenes.scene import Canvas, Plan
 class Weather(Catalogue):
     """The weather family."""
 
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        return (*super().wordings, *_PHRASES.values())
+
     def combinations(self) -> list[tuple[str, ...]]:
         rains = [(kind, place) for kind in rain.KINDS for place in rain.PLACES]
         return rains + [(kind, sky) for kind in sea.KINDS for sky in sea.SKIES]
 
     def fitting(self, templates: tuple[str, ...], attributes: Mapping[str, str]) -> tuple[str, ...]:
-        words = "{kind} rain" if attributes["kind"] in rain.KINDS else "{kind} sea"
-        return tuple(template.replace(words, "{kind}") for template in templates if words in template)
+        word = "rain" if attributes["kind"] in rain.KINDS else "sea"
+        return tuple(template.replace(f"{{kind}} {word}", "{kind}") for template in templates if word in template)
 
     def prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
         return super().prompt({**attributes, "scene": _PHRASES[attributes["scene"]]}, rng)
+
+    def brief_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
+        return super().brief_prompt({**attributes, "scene": _PHRASES[attributes["scene"]]}, rng)
 
     def held_out_prompt(self, attributes: Mapping[str, str], rng: random.Random) -> str:
         return super().held_out_prompt({**attributes, "scene": _PHRASES[attributes["scene"]]}, rng)
@@ -97,6 +104,28 @@ FAMILY = Weather(
         "the sea is a {kind} sea, [with|under] {scene}",
         "{scene} and [|the sound of |the waves of ]a {kind} sea",
         "a [scene|picture] of {scene}, the water is a {kind} sea",
+        "<{kind} rain/{scene}>[|, a video]",
+        "[we see |this is |]{scene}. [|we hear |the sound is ]{kind} rain",
+        "[it is|there is|we hear] {kind} rain[,| and] [in|on|over] {scene}",
+        "{kind} rain [is heard|drums|rustles] [on|in|over] {scene}",
+        "{kind} rain, [and |]{scene} [is wet|gets wet|shines]",
+        "[the place|what we see] is {scene}[,| and] the [weather|rain|sound] is {kind} rain",
+        "<a {kind} sea/{scene}>[|, a video]",
+        "[we see |this is |]{scene}. [|we hear |the sound is ]a {kind} sea",
+        "[it is|here is|we hear] a {kind} sea[,| and] [|over it ]{scene}",
+        "a {kind} sea [is heard|sounds|rolls] [under|below|beneath] {scene}",
+        "a {kind} sea, [and |]{scene} [above|over it|shines]",
+        "[the light|what we see] is {scene}[,| and] the [water|sea|sound] is a {kind} sea",
+    ),
+    brief=(
+        "[|the sound of |we hear |a video of ]{kind} rain",
+        "[it is|there is] {kind} rain",
+        "{scene} [in the rain|and rain|when it rains]",
+        "rain [on|over|in] {scene}",
+        "[|the sound of |we hear |a video of ]a {kind} sea",
+        "[it is|here is] a {kind} sea",
+        "{scene} [over the sea|and the sea|above the sea]",
+        "the sea [under|below|beneath] {scene}",
     ),
     held_out_templates=(
         "{scene}, and {kind} rain comes down",

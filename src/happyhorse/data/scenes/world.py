@@ -18,7 +18,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 )
 
 SHARES: Mapping[str, float] = MappingProxyType(
-    {"ball": 0.4, "talker": 0.15, "horse": 0.1, "walker": 0.2, "weather": 0.15}
+    {"ball": 0.36, "talker": 0.16, "horse": 0.12, "walker": 0.16, "weather": 0.2}
 )
 """Share of each family in training: a ball in flight is the fastest thing there is and its impacts are few; talkers,
 who have a hundred sentences to learn in two voices, have small pictures of their own (``recipes/foal.py``)."""
