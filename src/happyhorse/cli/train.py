@@ -8,12 +8,17 @@ from pathlib import Path
 def train_recipe(name: str, out: Path | None, resume: bool, device: str | None, minutes: float | None) -> int:
     """Trains the recipe ``name`` into ``out`` and returns the exit code."""
     from happyhorse.recipes.codec import codec_recipes
+    from happyhorse.recipes.ear import ear_recipes
 
     folder = out or Path("runs") / name
     if name in codec_recipes():
         from happyhorse.training.codec import train_codecs
 
         return train_codecs(codec_recipes()[name](), folder, minutes)
+    if name in ear_recipes():
+        from happyhorse.training.ear import train_ear
+
+        return train_ear(ear_recipes()[name](), folder, minutes)
     from happyhorse.training.run import train
 
     return train(name, folder, resume=resume, device=device, minutes=minutes) or 0

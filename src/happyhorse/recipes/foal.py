@@ -7,6 +7,7 @@ from collections.abc import Callable
 from happyhorse.config import foal as foal_model
 from happyhorse.errors import ConfigError
 from happyhorse.recipes.codec import codec_recipes
+from happyhorse.recipes.ear import ear_recipes
 from happyhorse.recipes.recipe import CacheSet, KnownShares, NoiseLaw, OptimizerConfig, SampleConfig, Stage, TrainConfig
 from happyhorse.types import ClipShape
 
@@ -76,5 +77,7 @@ def recipes() -> dict[str, Callable[[], TrainConfig]]:
 def recipe(name: str) -> TrainConfig:
     """The recipe of a name. Raises ConfigError, listing the known ones, if there is none."""
     if name not in recipes():
-        raise ConfigError(f'recipe "{name}" is unknown; known are {", ".join([*recipes(), *codec_recipes()])}')
+        raise ConfigError(
+            f'recipe "{name}" is unknown; known are {", ".join([*recipes(), *codec_recipes(), *ear_recipes()])}'
+        )
     return recipes()[name]()

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from happyhorse.data.scenes.world import FAMILIES
 
-_QUOTED = re.compile('["“”„«»「」]([^"“”„«»「」]+)["“”„«»「」]')
+QUOTED = re.compile('["“”„«»「」]([^"“”„«»「」]+)["“”„«»「」]')
+"""What stands in quotation marks."""
 _GAP = re.compile(r"\{\w+\}")
 _PLAIN = "a an the of on in at to and or with is are it its this that there by for from over near"
 """Words that carry no scene: any prompt may use them."""
@@ -16,8 +17,8 @@ _PLAIN = "a an the of on in at to and or with is are it its this that there by f
 def unknown_parts(text: str) -> list[str]:
     """Words and quoted sentences of a prompt that no training prompt has, in order, each once."""
     words, sentences = _vocabulary()
-    quoted = [part.strip() for part in _QUOTED.findall(text)]
-    parts = [word for word in _words(_QUOTED.sub(" ", text)) if word not in words]
+    quoted = [part.strip() for part in QUOTED.findall(text)]
+    parts = [word for word in _words(QUOTED.sub(" ", text)) if word not in words]
     parts += [f'"{part}"' for part in quoted if _plain(part) not in sentences]
     return list(dict.fromkeys(parts))
 
