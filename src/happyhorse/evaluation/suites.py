@@ -1,0 +1,107 @@
+"""The prompt suites: fixed lists of what to ask a model for, kept as files and known by their hashes.
+
+    python -m happyhorse.evaluation.suites        # makes them anew, after a change of the world; prints their hashes
+
+A suite names everything that its scenes need, so that it stays what it is when the world's drawing of lots changes.
+Prompts are worded as training never words them, and every other case shows a combination (or says a sentence) that is
+never trained on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from happyhorse.config import Config
+from happyhorse.data.scenes.world import FAMILIES
+from happyhorse.errors import ConfigError
+from happyhorse.evaluation.measure import Case, make_cases
+from happyhorse.files import whole_file
+
+SIZES = {"foal-quick": 8, "foal-full": 64}
+"""Cases of each family."""
+HASHES = {
+    "foal-quick": "37e00c79333a22e118c5ce834a5736cfb58cd83545b5d5499b37818a1798d55a",
+    "foal-full": "6e77eb84b79391d8a9c138ebe5a6471ec932262de2d09038d00c71261b465ea8",
+}
+"""SHA-256 of each suite's file."""
+IMAGES = 2
+"""Cases of each family that are also asked for with their first frame given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite(Config):
+    """What to ask for."""
+
+    name: str
+    seconds: float
+    """Length of every clip."""
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    cases: tuple[dict[str, Any], ...]
+    """Family, seed, attributes, prompt, and whether an image is given, of each case."""
+
+    def plans(self) -> list[Case]:
+        """The cases, each with the scene that it asks for."""
+        return [
+            Case(
+                FAMILIES[case["family"]].plan(case["seed"], self.seconds, case["attributes"]),
+                case["prompt"],
+                case["image"],
+            )
+            for case in self.cases
+        ]
+
+
+def load_suite(name: str) -> Suite:
+    """The suite of a name. Raises ConfigError, listing the known ones, if there is none or if its file was changed."""
+    if name not in HASHES:
+        raise ConfigError(f"suite {name!r} is unknown; known are {', '.join(HASHES)}")
+    data = resources.files("happyhorse.evaluation").joinpath("suites", f"{name}.json").read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != HASHES[name]:
+        raise ConfigError(f"suite {name} was changed: SHA-256 {found[:16]}... instead of {HASHES[name][:16]}...")
+    return Suite.from_dict(json.loads(data))
+
+
+def make_suite(name: str) -> Suite:
+    """A suite drawn anew from the world."""
+    cases = make_cases(SIZES[name], 5.0, IMAGES)
+    rows = [
+        {
+            "family": case.plan.family,
+            "seed": case.plan.seed,
+            "attributes": dict(case.plan.attributes),
+            "prompt": case.prompt,
+            "image": case.with_image,
+        }
+        for case in cases
+    ]
+    return Suite(name, 5.0, (128, 128), tuple(rows))
+
+
+def write_suite(suite: Suite, folder: Path) -> str:
+    """Writes a suite, a line a case, and returns its hash."""
+    head = {**suite.to_dict(), "cases": []}
+    lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in suite.cases)
+    text = json.dumps(head, ensure_ascii=False)[: -len("]}")] + "\n" + lines + "\n]}\n"
+    with whole_file(folder / f"{suite.name}.json") as temporary:
+        temporary.write_text(text, "utf-8")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def main() -> int:
+    with resources.as_file(resources.files("happyhorse.evaluation").joinpath("suites")) as folder:
+        folder.mkdir(exist_ok=True)
+        for name in SIZES:
+            print(f'"{name}": "{write_suite(make_suite(name), folder)}",')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
