@@ -57,9 +57,9 @@ def compare(first: Readings, second: Readings) -> list[Difference]:
         if key not in other:
             continue
         both = [name for name in shared if name in one[key] and name in other[key]]
-        pairs = [np.array([numbers[key][name] for name in both], np.float64) for numbers in (one, other)]
-        if both and all(pair[:, 1].sum() > 0 for pair in pairs):
-            found.append(Difference(*key, *ratios(*pairs), *difference_interval(*pairs), cases=len(both)))
+        old, new = (np.array([numbers[key][name] for name in both], np.float64) for numbers in (one, other))
+        if both and old[:, 1].sum() > 0 and new[:, 1].sum() > 0:
+            found.append(Difference(*key, *ratios(old, new), *difference_interval(old, new), cases=len(both)))
     return found
 
 

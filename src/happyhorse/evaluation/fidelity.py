@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyloudnorm
@@ -101,7 +102,8 @@ def lufs(waveform: NDArray[np.floating]) -> float:
 
 def ssim(one: Frames, other: Frames) -> float:
     """Structural similarity of two pictures [height, width, 3] of bytes (Wang et al. 2004)."""
-    return float(structural_similarity(one, other, channel_axis=2))
+    value: Any = structural_similarity(one, other, channel_axis=2)  # a number unless more is asked for
+    return float(value)
 
 
 def _numpy(features: Tensor) -> Features:

@@ -47,6 +47,7 @@ def train_ear(
     torch.manual_seed(recipe.seed)
     ear = Ear(EarConfig(alphabet(), recipe.width, recipe.blocks))
     codec = find_codecs(None, torch.device("cpu")).audio
+    assert isinstance(codec, AudioCodec)
     with stop.listening():
         try:
             fit("ear", ear, lambda generator: ear_loss(ear, codec, recipe, generator), recipe.fit, work)
