@@ -50,9 +50,11 @@ def test_only_brief_wordings_leave_something_open(family: Family):
         attributes = family.choose(rng, False, 5.0)
         words = family.prompt(attributes, rng)
         assert all(value in words for value in attributes.values()), words
+        assert words == " ".join(words.split()), "no space too many"
     attributes = family.choose(rng, False, 5.0)
     brief = {family.brief_prompt(attributes, rng) for _ in range(300)}
     assert len(brief) > 8
+    assert all(words == " ".join(words.split()) for words in brief)
     assert all(any(value not in words for words in brief) for value in attributes.values())
     assert not any(all(value in words for value in attributes.values()) for words in brief)
 

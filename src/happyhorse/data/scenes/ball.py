@@ -149,7 +149,7 @@ FAMILY = Ball(
         "a [game|scene] with a ball: [its|the] colour is {colour}, the [floor|ground] is {surface}",
     ),
     brief=(
-        "[a|the|] {colour} ball[| bounces| bouncing]",
+        "[a |the |]{colour} ball[| bounces| bouncing]",
         "a [bouncing |]ball [on|over] {surface}",
         "a ball [bounces|hops|is bouncing][| on {surface}| on the {surface} floor]",
         "[we hear|the sound of] a ball on {surface}",

@@ -142,7 +142,7 @@ FAMILY = Horse(
         "a [scene|picture] with a horse: [its|the] coat is {coat}, the ground is {ground}",
     ),
     brief=(
-        "[a|the|] {coat} horse[| trots| running]",
+        "[a |the |]{coat} horse[| trots| running]",
         "a horse [on|over] {ground}",
         "a horse [trots|runs|is running][| over {ground}| across the {ground}]",
         "[hooves|hoof beats|the sound of hooves] on {ground}",
