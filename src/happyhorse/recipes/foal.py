@@ -26,8 +26,9 @@ PROMPTS = (
 
 
 def foal() -> TrainConfig:
-    """The base model: short clips first, which show more scenes for the same work, then all preview sizes at 5 s
-    and, in four steps of ten, many small talkers, because speech is a small part of a clip and has the most to learn.
+    """The base model: short clips first, which show more scenes for the same work, then all preview sizes at 5 s, a
+    few short clips, so that they are not forgotten, and, in three steps of eight, many small talkers, because speech is
+    a small part of a clip and has the most to learn.
 
     There is no stage of small pictures: what it taught was of little use on larger ones (docs/LOG.md).
     """
@@ -36,7 +37,7 @@ def foal() -> TrainConfig:
         model=foal_model(),
         stages=(
             Stage(steps=2250, batch=16, shapes=(SHORT,)),
-            Stage(steps=12000, batch=8, shapes=(*[SQUARE] * 12, WIDE, TALL, *[WORDS] * 10)),
+            Stage(steps=12000, batch=8, shapes=(*[SQUARE] * 12, SHORT, WIDE, TALL, *[WORDS] * 9)),
         ),
         caches=(
             CacheSet(SHORT, 4096),
