@@ -52,17 +52,18 @@ def _counts(letter: str) -> bool:
 def word_errors(reference: str, heard: str) -> Errors:
     """Errors in words. ``reference`` must hold at least one."""
     found = jiwer.process_words(_reference(reference), normalise(heard))
-    return Errors(
-        found.substitutions + found.deletions + found.insertions, found.hits + found.substitutions + found.deletions
-    )
+    return _counted(found)
 
 
 def character_errors(reference: str, heard: str) -> Errors:
     """Errors in characters, spaces left out. ``reference`` must hold at least one."""
     found = jiwer.process_characters(_reference(reference).replace(" ", ""), normalise(heard).replace(" ", ""))
-    return Errors(
-        found.substitutions + found.deletions + found.insertions, found.hits + found.substitutions + found.deletions
-    )
+    return _counted(found)
+
+
+def _counted(found: jiwer.WordOutput | jiwer.CharacterOutput) -> Errors:
+    missed = found.substitutions + found.deletions
+    return Errors(missed + found.insertions, missed + found.hits)
 
 
 def _reference(text: str) -> str:

@@ -72,7 +72,7 @@ def alphabet() -> str:
 def ear_loss(
     ear: Ear, codec: AudioCodec, recipe: EarRecipe, generator: torch.Generator
 ) -> tuple[Tensor, Mapping[str, float]]:
-    """CTC loss of a batch of sayings, per letter, and the share of columns that say a letter."""
+    """CTC loss of a batch of sayings, per letter."""
     rng = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
     sayings = [saying(recipe, rng) for _ in range(recipe.batch)]
     waves = torch.stack([wave for wave, _ in sayings])
