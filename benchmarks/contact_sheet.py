@@ -7,20 +7,13 @@ python benchmarks/contact_sheet.py docs/twelve.jpg
 from __future__ import annotations
 
 import argparse
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import torch
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
 from happyhorse import Pipeline
-from happyhorse.codecs.media import write_png
+from happyhorse.codecs.images import write_jpeg, write_png
 from happyhorse.data.preview import stack, strip
-from happyhorse.files import whole_file
 
 PROMPTS = (
     "a red ball bounces on wood",
@@ -53,19 +46,6 @@ def main() -> None:
         print(prompt, flush=True)
     write = write_jpeg if asked.output.suffix == ".jpg" else write_png
     write(asked.output, stack(rows))
-
-
-def write_jpeg(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Writes a picture, uint8 [height, width, 3], a tenth the size of a PNG: what moves fast is noisy."""
-    encoder = av.CodecContext.create("mjpeg", "w")
-    assert isinstance(encoder, VideoCodecContext)
-    encoder.height, encoder.width = (side - side % 2 for side in picture.shape[:2])
-    encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1)
-    encoder.qmin, encoder.qmax = 2, 4
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture[: encoder.height, : encoder.width]), format="rgb24")
-    packets = [*encoder.encode(frame.reformat(format="yuvj420p")), *encoder.encode(None)]
-    with whole_file(path) as temporary:
-        temporary.write_bytes(b"".join(map(bytes, packets)))
 
 
 if __name__ == "__main__":

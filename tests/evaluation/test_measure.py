@@ -1,61 +1,62 @@
+"""One case: what is read of its real scenes, of the codecs and of clips that were made well, badly or not at all."""
+
 import random
 
 import numpy as np
 import pytest
-import torch
 
-from happyhorse.clip import Clip
-from happyhorse.codecs.codec import Codecs
-from happyhorse.data.scenes.scene import Canvas
-from happyhorse.data.scenes.world import FAMILIES, render
-from happyhorse.evaluation.adherence import Probe
-from happyhorse.evaluation.instruments import Fitted, Validation
-from happyhorse.evaluation.measure import clip_sample, make_cases, measure
-from happyhorse.evaluation.readings import Instruments
-from happyhorse.evaluation.speech import SpeechMatcher
+from happyhorse.data.scenes.world import FAMILIES
+from happyhorse.evaluation.measure import (
+    SEEDS,
+    first_frame,
+    known_record,
+    made_record,
+    make_cases,
+    other_scene,
+    real_seeds,
+)
+from happyhorse.evaluation.readings import Sample
+from happyhorse.evaluation.report import tally
+from happyhorse.evaluation.run import Measured
 
 SECONDS = 2.0
-SIZE = (64, 64)
 
 
-class Transparent:
-    """A codec that loses nothing."""
-
-    def encode(self, media):
-        return media
-
-    def decode(self, latent):
-        return latent
+def cases_of(family, count, images=0):
+    return make_cases(count, SECONDS, images, families=[family])
 
 
-@pytest.fixture(scope="module")
-def tools():
-    values = FAMILIES["ball"].attributes["surface"]
-    always_wood = Probe(values, torch.zeros(1536), torch.zeros(3, 1536), torch.tensor([1.0, 0.0, 0.0]))
-    key = ("ball", "surface", "picture")
-    fitted = Fitted({key: always_wood}, {}, {key: Validation(1.0, 1.0, 1)})
-    return Instruments(fitted, SpeechMatcher(round(SECONDS * 24_000)))
+def measured(bench, cases, clips):
+    """All cases measured, with the clips that ``clips(case)`` gives by take."""
+    found = []
+    for case in cases:
+        known = known_record(case, cases[-1], bench)
+        found.append(
+            Measured(
+                case,
+                known,
+                made_record(case, clips(case), real_seeds(known) if case.with_seeds else [], bench, {}),
+                None,
+            )
+        )
+    return found
 
 
-def run(tools, cases, **rows):
-    *_, tally = measure(cases, SIZE, tools, **rows)
-    return {(line.row, line.family, line.metric, line.split): line for line in tally.lines()}
+def numbers(found):
+    return {(line.row, line.metric, line.split): line for line in tally(found).lines()}
 
 
-def plan_clip(case, image):
-    frames, sound = render([case.plan], Canvas(48, *SIZE))
-    pixels = (frames[0] * 255).round().byte().permute(1, 2, 3, 0).numpy().copy()
-    if image is not None:
-        pixels[0] = image
-    return Clip(pixels, sound.numpy(), 24, 24_000, {})
+def nothing(case):
+    return {}
 
 
 def test_half_of_the_cases_are_held_out_combinations():
     cases = make_cases(4, SECONDS, images=1)
     assert len(cases) == 4 * len(FAMILIES)
     assert sum(FAMILIES[case.plan.family].held_out(case.plan.attributes) for case in cases) == len(cases) / 2
-    assert sum(case.with_image for case in cases) == len(FAMILIES)
+    assert sum(case.with_image for case in cases) == sum(case.with_seeds for case in cases) == len(FAMILIES)
     assert [case.prompt for case in cases] == [case.prompt for case in make_cases(4, SECONDS)]
+    assert [case.name for case in cases[: len(FAMILIES)]] == [f"{family}-00" for family in FAMILIES]
 
 
 def test_prompts_are_worded_as_asked():
@@ -67,70 +68,97 @@ def test_prompts_are_worded_as_asked():
             assert (case.prompt in trained) == (phrasing == "train")
 
 
-def test_real_balls_are_in_time_and_transparent_codecs_keep_them(tools):
-    found = run(tools, make_cases(2, SECONDS, 0, families=["ball"]), codecs=Codecs(Transparent(), Transparent()))
+def test_takes_have_names_and_seeds_of_their_own():
+    first, second = make_cases(2, SECONDS, images=2, families=["ball"])
+    assert first.takes() == ("", "-image", "-seed-1", "-seed-2", "-seed-3") and second.takes() == ("", "-image")
+    seeds = [first.seed_of(take) for take in first.takes()]
+    assert seeds[0] == seeds[1] == first.plan.seed and len(set(seeds)) == SEEDS
+
+
+def test_real_balls_are_in_time_and_transparent_codecs_keep_them(bench):
+    found = numbers(measured(bench, cases_of("ball", 2), nothing))
     for row in ("real", "codecs"):
-        assert found[row, "ball", "F1 of impacts and onsets", "all"].value == 1
-        assert found[row, "ball", "sound away by (ms)", "all"].value < 5
-    assert found["codecs", "ball", "codec PSNR (dB)", "all"].value > 50
-    assert found["codecs", "ball", "codec log-mel error (nats)", "all"].value == 0
-    assert found["codecs", "ball", "codec onsets kept within 10 ms", "all"].value == 1
+        assert found[row, "F1 of impacts and onsets", "all"].value == 1
+        assert found[row, "sound away by (ms)", "all"].value < 5
+    assert found["codecs", "codec PSNR (dB)", "all"].value > 50
+    assert found["codecs", "codec log-mel error (nats)", "all"].value == 0
+    assert found["codecs", "codec onsets kept within 10 ms", "all"].value == 1
+    assert -60 < found["real", "loudness (LUFS)", "all"].value < -10
+    assert not any(row == "model" for row, *_ in found)
 
 
-def test_strangers_do_not_fit(tools):
-    found = run(tools, make_cases(3, SECONDS, 0, families=["ball"]))
-    assert found["strangers", "ball", "F1 of impacts and onsets", "all"].value < 0.7
-    assert found["strangers", "ball", "F1 of impacts and onsets", "all"].clips == 2
+def test_strangers_do_not_fit(bench):
+    found = numbers(measured(bench, cases_of("ball", 3)[:2], nothing) + measured(bench, cases_of("ball", 2), nothing))
+    assert found["strangers", "F1 of impacts and onsets", "all"].value < 0.8
+    assert found["real", "F1 of impacts and onsets", "all"].value == 1
 
 
-def test_a_late_sound_and_a_wrong_picture_show(tools):
-    cases = make_cases(2, SECONDS, 0, families=["ball"])
-    by_prompt = {case.prompt: case for case in cases}
+def test_a_late_sound_and_a_wrong_picture_show(bench):
+    cases = cases_of("ball", 2)
 
-    def late(prompt, seed, image):
-        clip = plan_clip(by_prompt[prompt], None)
-        return Clip(clip.frames, np.roll(clip.audio, 2400, axis=1), 24, 24_000, {})
+    def late(case):
+        real = bench.real(case.plan)
+        return {"": Sample(real.frames, np.roll(real.waveform, 2400))}
 
-    found = run(tools, cases, generate=late)
-    assert found["model", "ball", "impacts heard within a frame", "all"].value == 0
-    assert found["real", "ball", "impacts heard within a frame", "all"].value == 1
-    right = [found["real", "ball", "surface right (picture)", split].value for split in ("trained", "held out")]
+    found = numbers(measured(bench, cases, late))
+    assert found["model", "impacts heard within a frame", "all"].value == 0
+    assert found["real", "impacts heard within a frame", "all"].value == 1
+    right = [found["real", "surface right (picture)", split].value for split in ("trained", "held out")]
     assert right == [case.plan.attributes["surface"] == "wood" for case in cases]
 
 
-def test_silence_and_stillness_are_counted(tools):
-    cases = make_cases(1, SECONDS, 1, families=["talker"])
-
-    def dead(prompt, seed, image):
-        return Clip(np.full((48, *SIZE, 3), 90, np.uint8), np.zeros((1, 48_000), np.float32), 24, 24_000, {})
-
-    found = run(tools, cases, generate=dead)
-    for metric, dead_value in (("silent clips", 1), ("frozen clips", 1), ("mouth within a frame of voice", 0)):
-        assert found["model", "talker", metric, "all"].value == dead_value
-        assert found["real", "talker", metric, "all"].value == 1 - dead_value
-    assert found["model", "talker", "image: frozen clips", "all"].value == 1
+def test_silence_and_stillness_are_counted_and_silence_has_no_loudness(bench):
+    dead = Sample(np.full((48, 64, 64, 3), 90, np.uint8), np.zeros(48_000, np.float32))
+    found = numbers(measured(bench, cases_of("talker", 1, images=1), lambda case: {"": dead, "-image": dead}))
+    for metric, value in (("silent clips", 1), ("frozen clips", 1), ("mouth within a frame of voice", 0)):
+        assert found["model", metric, "all"].value == value
+        assert found["real", metric, "all"].value == 1 - value
+    assert found["model", "image: frozen clips", "all"].value == 1
+    assert ("model", "loudness (LUFS)", "all") not in found
 
 
-def test_a_given_first_frame_is_compared_with_the_clips(tools):
-    cases = make_cases(1, SECONDS, 1, families=["walker"])
-    found = run(tools, cases, generate=lambda prompt, seed, image: plan_clip(cases[0], image))
-    assert found["model", "walker", "image: first frame PSNR (dB)", "all"].value == 99
-    assert found["model", "walker", "image: first step over typical step", "all"].value < 2
-    wrong = run(
-        tools,
-        cases,
-        generate=lambda prompt, seed, image: plan_clip(cases[0], 255 - image if image is not None else None),
-    )
-    assert wrong["model", "walker", "image: first frame PSNR (dB)", "all"].value < 15
-    assert wrong["model", "walker", "image: first step over typical step", "all"].value > 5
+def test_a_given_first_frame_is_compared_with_the_clips(bench):
+    def with_start(change):
+        def clips(case):
+            real = bench.real(case.plan)
+            frames = real.frames.copy()
+            frames[0] = change(first_frame(case, bench))
+            return {"-image": Sample(frames, real.waveform)}
+
+        return numbers(measured(bench, cases_of("walker", 1, images=1), clips))
+
+    same, wrong = with_start(lambda image: image), with_start(lambda image: 255 - image)
+    assert same["model", "image: first frame PSNR (dB)", "all"].value == 99
+    assert same["model", "image: first frame SSIM", "all"].value == 1
+    assert same["model", "image: first step over typical step", "all"].value < 2
+    assert wrong["model", "image: first frame PSNR (dB)", "all"].value < 15
+    assert wrong["model", "image: first frame SSIM", "all"].value < 0.5
+    assert wrong["model", "image: first step over typical step", "all"].value > 5
 
 
-def test_stereo_is_mixed_to_one_channel():
-    clip = Clip(
-        np.zeros((24, 8, 8, 3), np.uint8),
-        np.stack([np.ones(24_000), np.zeros(24_000)]).astype(np.float32),
-        24,
-        24_000,
-        {},
-    )
-    assert clip_sample(clip).waveform == pytest.approx(0.5)
+def test_the_spread_over_seeds_is_a_share_of_real_scenes(bench):
+    def same(case):
+        return {take: bench.real(case.plan) for take in case.takes()}
+
+    def other(case):
+        return {take: bench.real(other_scene(case.plan, int("0" + take[-1:]))) for take in case.takes()}
+
+    for clips, share in ((same, 0), (other, 1)):
+        found = numbers(measured(bench, cases_of("ball", 1), clips))
+        for medium in ("picture", "sound"):
+            assert found["model", f"spread over seeds, of real scenes' ({medium})", "all"].value == pytest.approx(share)
+
+
+def test_transcripts_are_counted_in_the_units_of_their_language(bench):
+    cases = cases_of("talker", 14)
+    found = measured(bench, cases, lambda case: {"": bench.real(case.plan)})
+    for one in found:
+        plan, row = one.case.plan, one.made.rows["model"]
+        assert row.heard == {"echo": "hello my friend"}
+        units = {reading.metric for reading in row.readings if reading.metric.startswith("errors in")}
+        spaceless = plan.attributes["language"] in ("Mandarin", "Cantonese", "Japanese")
+        both = plan.attributes["language"] == "Korean"
+        wanted = {"errors in characters (echo)"} if spaceless or both else set()
+        assert units == (wanted if spaceless else wanted | {"errors in words (echo)"})
+        assert all(0 <= r.total <= r.count for r in row.readings if r.metric.startswith("errors in"))
+    assert len({one.case.plan.attributes["language"] for one in found}) > 3

@@ -202,6 +202,81 @@ def train(
 
 @app.command()
 @stoppable
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="A model's name or folder  [default: foal]")] = None,
+    suite: Annotated[str, typer.Option(help="foal-quick (40 prompts) or foal-full (320).")] = "foal-quick",
+    clips: Annotated[Path | None, typer.Option(help="Measure the clips in this folder instead of a model.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run  [default: evaluations/MODEL-SUITE]")] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Print what the suite asks for, and nothing else.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps  [default: the model's]")] = None,
+    guidance: Annotated[str | None, typer.Option(help="How closely to follow the prompt: W, or PICTURE,SOUND")] = None,
+    recogniser: Annotated[
+        list[str] | None, typer.Option(help="foal-asr, pocketsphinx, whisper or whisper:MODEL")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in the folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON line.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Make a suite of clips, or take those of a folder, and measure them."""
+    from happyhorse.cli.evaluate import Asked, list_suite
+    from happyhorse.cli.evaluate import evaluate as run_evaluation
+
+    if listing:
+        list_suite(suite, json)
+        return
+    asked = Asked(
+        model=model,
+        suite=suite,
+        clips=clips,
+        out=out,
+        steps=steps,
+        guidance=guidance,
+        recognisers=tuple(recogniser or ()),
+        device=device,
+        overwrite=overwrite,
+        json=json,
+    )
+    run_evaluation(asked)
+
+
+@app.command()
+@stoppable
+def sweep(
+    model: Annotated[str, typer.Argument(help="A model's name or folder.")] = "foal",
+    steps: Annotated[str, typer.Option(help="Numbers of denoising steps, with commas.")] = "5,10,20",
+    guidance: Annotated[list[str] | None, typer.Option(help="W, or PICTURE,SOUND; may be given several times")] = None,
+    suite: Annotated[str, typer.Option(help="foal-quick (40 prompts) or foal-full (320).")] = "foal-quick",
+    out: Annotated[Path | None, typer.Option(help="Folder  [default: evaluations/MODEL-SUITE-sweep]")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other evaluations in the folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON line.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Evaluate a model at several numbers of steps: what quality costs."""
+    from happyhorse.cli.evaluate import Asked, numbers
+    from happyhorse.cli.evaluate import sweep as run_sweep
+
+    asked = Asked(model=model, suite=suite, out=out, device=device, overwrite=overwrite, json=json)
+    run_sweep(asked, numbers(steps), guidance or [])
+
+
+@app.command()
+@stoppable
+def compare(
+    first: Annotated[Path, typer.Argument(help="A report.json of evaluate.")],
+    second: Annotated[Path, typer.Argument(help="Another, of the same suite.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the differences as one JSON line.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Print what two evaluations differ in, and which differences are more than chance."""
+    from happyhorse.cli.evaluate import compare_reports
+
+    compare_reports(first, second, json)
+
+
+@app.command()
+@stoppable
 def doctor(debug: Debug = False) -> int:
     """Say what this machine has, what will work, and how to mend what is missing."""
     from happyhorse.cli.doctor import examine, report

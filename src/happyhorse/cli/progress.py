@@ -13,6 +13,8 @@ WORDS = (
     ("picture", "drawing frames"),
     ("sound", "making sound"),
     ("write", "writing the file"),
+    ("fit", "making instruments"),
+    ("cases", "measuring"),
 )
 
 

@@ -7,12 +7,14 @@ what the cases have in common falls out of the difference (Efron and Tibshirani 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from happyhorse.errors import ConfigError
+from happyhorse.errors import ConfigError, MediaError
 from happyhorse.evaluation.tally import INTERVAL, RESAMPLES, Reading
 
 Readings = Mapping[str, Sequence[Reading]]
@@ -44,6 +46,17 @@ class Difference:
     def certain(self) -> bool:
         """Whether the interval leaves out zero."""
         return self.low > 0 or self.high < 0
+
+
+def read_cases(path: Path) -> dict[str, list[Reading]]:
+    """The readings of each case in a ``report.json``. Raises MediaError if it is missing or no report."""
+    try:
+        cases = json.loads(path.read_text("utf-8"))["cases"]
+        return {name: [Reading(*reading) for reading in case["readings"]] for name, case in cases.items()}
+    except OSError as error:
+        raise MediaError(f"{path} was not found or may not be read; give a report.json") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MediaError(f"{path} is not a report of happyhorse evaluate; give a report.json") from error
 
 
 def compare(first: Readings, second: Readings) -> list[Difference]:

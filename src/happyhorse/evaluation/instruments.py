@@ -223,7 +223,7 @@ def cached_instruments(fitting: Fitting, folder: Path | None = None, progress: P
     The file's name holds a fingerprint of the scenes: instruments for scenes that are drawn otherwise now are not used.
     Raises OutputError if the folder cannot be written.
     """
-    folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "happyhorse"
+    folder = folder or user_cache()
     path = folder / f"instruments-{fingerprint(fitting)}.safetensors"
     try:
         return load_fitted(path)
@@ -232,6 +232,11 @@ def cached_instruments(fitting: Fitting, folder: Path | None = None, progress: P
         folder.mkdir(parents=True, exist_ok=True)
         save_fitted(fitted, path)
         return fitted
+
+
+def user_cache() -> Path:
+    """Where what is made once on this machine is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "happyhorse"
 
 
 def fingerprint(fitting: Fitting) -> str:

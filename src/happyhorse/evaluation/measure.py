@@ -1,14 +1,15 @@
-"""The quality table of a model: the same readings of real scenes, of real scenes through the codecs, and of the model.
+"""One case of a suite, measured: its real scenes, those scenes through the codecs, and the clips that were made of it.
 
 Real scenes are what the instruments can tell at best, scenes through the codecs what any model behind them can reach.
-Strangers, the picture of one real scene with the sound of another of its family, are what chance reaches.
+Strangers, the picture of one real scene with the sound of another of its family, are what chance reaches. For the
+Fréchet distances a second real scene of the same attributes is the reference of all three.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,13 +19,17 @@ from happyhorse.clip import Clip
 from happyhorse.codecs.codec import Codecs
 from happyhorse.data.scenes.scene import FPS, Canvas, Plan
 from happyhorse.data.scenes.world import FAMILIES, prompt, render, sample_plan
+from happyhorse.evaluation.fidelity import picture_features, sound_features, spread
 from happyhorse.evaluation.readings import Instruments, Sample, read_clip, read_codecs, read_image_start, read_together
-from happyhorse.evaluation.tally import Line, Tally
+from happyhorse.evaluation.record import Record, Row
+from happyhorse.evaluation.tally import Reading
 from happyhorse.types import ClipShape
 
-Generate = Callable[[str, int, NDArray[np.uint8] | None], Clip]
-"""(prompt, seed, first frame or None) to a clip."""
-
+SEEDS = 4
+"""Clips of one prompt that tell how much the seed decides."""
+APART = 1_000_000
+"""Between the seeds of two scenes, or two clips, of one case."""
+ALL = "all families"
 FIRST_SEED = 900_000_000
 """Seeds of the cases begin here, far from those of training and of the instruments."""
 
@@ -33,10 +38,23 @@ FIRST_SEED = 900_000_000
 class Case:
     """One thing to ask for."""
 
+    name: str
+    """The family and a number: "ball-07"."""
     plan: Plan
     prompt: str
     with_image: bool
     """Whether it is also asked for with its first frame given."""
+    with_seeds: bool = False
+    """Whether it is also asked for with other seeds."""
+
+    def takes(self) -> tuple[str, ...]:
+        """The clips to be made, by what they add to the case's name."""
+        seeds = tuple(f"-seed-{number}" for number in range(1, SEEDS)) if self.with_seeds else ()
+        return ("", *(("-image",) if self.with_image else ()), *seeds)
+
+    def seed_of(self, take: str) -> int:
+        """The seed of a take's noise."""
+        return self.plan.seed + (APART * int(take[-1]) if take.startswith("-seed-") else 0)
 
 
 def make_cases(
@@ -58,7 +76,8 @@ def make_cases(
 def _case(family: str, index: int, seconds: float, with_image: bool, phrasing: str) -> Case:
     seed = FIRST_SEED + index
     plan = sample_plan(seed, seconds, ("train", "held_out")[index % 2], family)
-    return Case(plan, prompt(plan, random.Random(f"{family}-{seed}"), phrasing), with_image)
+    words = prompt(plan, random.Random(f"{family}-{seed}"), phrasing)
+    return Case(f"{family}-{index:02d}", plan, words, with_image, with_seeds=index == 0)
 
 
 @torch.inference_mode()
@@ -70,48 +89,107 @@ def round_trip(
     return rebuilt.cpu(), codecs.audio.decode(codecs.audio.encode(waveform.to(device))).float().cpu()
 
 
-def measure(
-    cases: Sequence[Case],
-    size: tuple[int, int],
-    instruments: Instruments,
-    codecs: Codecs | None = None,
-    generate: Generate | None = None,
-    device: torch.device | str = "cpu",
-) -> Iterator[Tally]:
-    """Measures every case at ``size`` (height, width) and yields the growing tally after each.
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What every case is measured with."""
 
-    One clip of each row is in memory at a time. Without ``codecs``, which are on ``device``, or ``generate`` their rows
-    are left out.
-    """
-    tally, before = Tally(), dict[str, NDArray[np.floating]]()
-    for case in cases:
-        shape = ClipShape(case.plan.seconds, *size)
-        frames, waveform = render([case.plan], Canvas(shape.padded_frames, *size))
-        real = sample_of(frames, waveform, shape)
-        tally.add("real", read_clip(real, case.plan, instruments))
-        if case.plan.family in before:
-            mixed = Sample(real.frames, before[case.plan.family])
-            tally.add("strangers", read_together(mixed, case.plan, instruments))
-        before[case.plan.family] = real.waveform
-        if codecs:
-            through = sample_of(*round_trip(codecs, frames, waveform, device), shape)
-            tally.add("codecs", read_clip(through, case.plan, instruments))
-            tally.add("codecs", read_codecs(real, through, case.plan, instruments))
-        if case.with_image:
-            tally.add("real", read_image_start(real.frames[0], real, case.plan))
-        if generate:
-            _measure_model(tally, case, real, instruments, generate)
-        yield tally
+    size: tuple[int, int]
+    """Height and width of the real scenes, in pixels."""
+    instruments: Instruments
+    codecs: Codecs
+    device: torch.device | str = "cpu"
+    """Where the codecs are."""
+
+    def scene(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames [1, 3, F, height, width] in [0, 1] and waveform [1, S], as many as the codecs want."""
+        return render([plan], Canvas(ClipShape(plan.seconds, *self.size).padded_frames, *self.size))
+
+    def real(self, plan: Plan) -> Sample:
+        return sample_of(*self.scene(plan), ClipShape(plan.seconds, *self.size))
+
+    def features(self, sample: Sample) -> dict[str, NDArray[np.float32]]:
+        """Embeddings of the picture and of the sound."""
+        picture, sound = picture_features(self.codecs, sample.frames), sound_features(self.codecs, sample.waveform)
+        return {"picture": picture.astype(np.float32), "sound": sound.astype(np.float32)}
 
 
-def _measure_model(tally: Tally, case: Case, real: Sample, instruments: Instruments, generate: Generate) -> None:
-    made = clip_sample(generate(case.prompt, case.plan.seed, None))
-    tally.add("model", read_clip(made, case.plan, instruments))
+Embedded = Mapping[str, NDArray[np.float32]]
+"""Embeddings [N, D] of one clip by medium."""
+
+
+def known_record(case: Case, stranger: Case, bench: Bench) -> Record:
+    """The rows that no model takes part in; ``stranger`` is another case of the family."""
+    shape = ClipShape(case.plan.seconds, *bench.size)
+    frames, waveform = bench.scene(case.plan)
+    real = sample_of(frames, waveform, shape)
+    through = sample_of(*round_trip(bench.codecs, frames, waveform, bench.device), shape)
+    mixed = Sample(real.frames, bench.real(stranger.plan).waveform)
+    rows = {
+        "real": read_clip(real, case.plan, bench.instruments),
+        "strangers": read_together(mixed, case.plan, bench.instruments),
+        "codecs": read_clip(through, case.plan, bench.instruments),
+    }
+    rows["codecs"] = _and(rows["codecs"], read_codecs(real, through, case.plan, bench.instruments))
     if case.with_image:
-        image = real.frames[0]
-        tally.add(
-            "model", read_image_start(image, clip_sample(generate(case.prompt, case.plan.seed, image)), case.plan)
-        )
+        rows["real"] = _and(rows["real"], read_image_start(real.frames[0], real, case.plan))
+    embedded = {"real": bench.features(real), "codecs": bench.features(through)}
+    embedded["reference"] = bench.features(bench.real(other_scene(case.plan, 1)))
+    if case.with_seeds:
+        others = [bench.features(bench.real(other_scene(case.plan, number))) for number in range(1, SEEDS)]
+        rows["real"] = _and(rows["real"], _spread([embedded["real"], *others], [embedded["real"], *others]))
+        embedded |= {f"real-{number}": one for number, one in enumerate(others, 1)}
+    return Record(rows, _flat(embedded))
+
+
+def made_record(
+    case: Case, clips: Mapping[str, Sample], real: Sequence[Embedded], bench: Bench, skipped: Mapping[str, str]
+) -> Record:
+    """The row "model": what is read from the clips of a case, by take. Those that are missing count nothing.
+
+    ``real`` are the embeddings of ``SEEDS`` real scenes of the prompt, if the case is asked for with other seeds.
+    """
+    row, embedded = Row(), dict[str, dict[str, NDArray[np.float32]]]()
+    if "" in clips:
+        row = read_clip(clips[""], case.plan, bench.instruments)
+        embedded["model"] = bench.features(clips[""])
+    if "-image" in clips:
+        image = first_frame(case, bench)
+        row = _and(row, read_image_start(image, clips["-image"], case.plan))
+    if case.with_seeds and all(take in clips for take in case.takes() if take != "-image"):
+        seeds = [bench.features(clips[take]) for take in case.takes() if take.startswith("-seed-")]
+        row = _and(row, _spread([embedded["model"], *seeds], real))
+    return Record({"model": row}, _flat(embedded), skipped)
+
+
+def first_frame(case: Case, bench: Bench) -> NDArray[np.uint8]:
+    """The picture that the take "-image" is given, [height, width, 3]."""
+    return bench.real(case.plan).frames[0]
+
+
+def other_scene(plan: Plan, number: int) -> Plan:
+    """Another real scene that the same prompt asks for."""
+    return FAMILIES[plan.family].plan(plan.seed + APART * number, plan.seconds, plan.attributes)
+
+
+def real_seeds(known: Record) -> list[Embedded]:
+    """Embeddings of the real scenes of one prompt."""
+    names = ("real", *(f"real-{number}" for number in range(1, SEEDS)))
+    return [{medium: known.features[f"{name}/{medium}"] for medium in ("picture", "sound")} for name in names]
+
+
+def _spread(clips: Sequence[Embedded], real: Sequence[Embedded]) -> Iterator[Reading]:
+    """How far apart clips of one prompt lie, as a share of real scenes."""
+    for medium in ("picture", "sound"):
+        apart, apart_real = (spread([one[medium].astype(np.float64) for one in group]) for group in (clips, real))
+        yield Reading(ALL, f"spread over seeds, of real scenes' ({medium})", "all", apart, apart_real)
+
+
+def _and(row: Row, readings: Iterator[Reading]) -> Row:
+    return dataclasses.replace(row, readings=(*row.readings, *readings))
+
+
+def _flat(embedded: Mapping[str, Embedded]) -> dict[str, NDArray[np.float32]]:
+    return {f"{name}/{medium}": array for name, media in embedded.items() for medium, array in media.items()}
 
 
 def sample_of(frames: torch.Tensor, waveform: torch.Tensor, shape: ClipShape) -> Sample:
@@ -125,7 +203,3 @@ def clip_sample(clip: Clip) -> Sample:
     """A clip as it is measured: all channels of its sound mixed to one."""
     assert clip.fps == FPS, f"clips are measured at {FPS} frames a second, not {clip.fps}"
     return Sample(clip.frames, clip.audio.mean(axis=0))
-
-
-def as_json(lines: Sequence[Line]) -> list[dict]:
-    return [line.to_dict() for line in lines]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -20,12 +20,16 @@ from happyhorse.data.scenes.scene import FPS, Plan
 from happyhorse.data.scenes.sentences import held_out_sentences
 from happyhorse.data.scenes.talker import held_out_look
 from happyhorse.data.scenes.world import FAMILIES
+from happyhorse.evaluation.fidelity import GATE, lufs, ssim
 from happyhorse.evaluation.impacts import ball_impacts
 from happyhorse.evaluation.instruments import Fitted
 from happyhorse.evaluation.lips import lip_sync
+from happyhorse.evaluation.recognisers import Recogniser, transcripts
+from happyhorse.evaluation.record import Row
 from happyhorse.evaluation.speech import SpeechMatcher
-from happyhorse.evaluation.sync import OnsetDetector, match
+from happyhorse.evaluation.sync import Matching, OnsetDetector, match
 from happyhorse.evaluation.tally import Reading
+from happyhorse.evaluation.transcripts import counted_errors
 
 Frames = NDArray[np.uint8]
 Waveform = NDArray[np.floating]
@@ -56,35 +60,47 @@ class Instruments:
     fitted: Fitted
     matcher: SpeechMatcher
     onsets: OnsetDetector = dataclasses.field(default_factory=OnsetDetector)
+    recognisers: tuple[Recogniser, ...] = ()
+    """Those who write down what talkers say."""
 
 
-def read_clip(sample: Sample, plan: Plan, instruments: Instruments) -> Iterator[Reading]:
+def read_clip(sample: Sample, plan: Plan, instruments: Instruments) -> Row:
     """All readings of a clip that was asked to show ``plan``."""
     note = functools.partial(Reading, plan.family)
-    yield note("silent clips", "all", float(loudness(sample.waveform) < SILENT_DBFS))
-    yield note("frozen clips", "all", float(movement(sample.frames) < FROZEN_LEVELS))
-    yield from _attributes(sample, plan, instruments, note)
-    yield from read_together(sample, plan, instruments)
+    together = read_together(sample, plan, instruments)
+    seen = instruments.fitted.judge(plan.family, sample.frames, sample.waveform)
+    readings = [*_alive(sample, note), *_attributes(seen, plan, note), *together.readings]
+    heard = {}
     if plan.family == "talker":
-        yield from _speech(sample, plan, instruments, note)
+        heard = transcripts(sample.waveform, plan.attributes["language"], instruments.recognisers)
+        readings += [*_nearest(sample, plan, instruments, note), *_speech(heard, plan, note)]
+    names = {f"{attribute} ({medium})": value for (attribute, medium), value in seen.items()}
+    return Row(tuple(readings), names, together.offsets, heard)
 
 
-def read_together(sample: Sample, plan: Plan, instruments: Instruments) -> Iterator[Reading]:
+def read_together(sample: Sample, plan: Plan, instruments: Instruments) -> Row:
     """The readings that compare picture and sound."""
     note = functools.partial(Reading, plan.family)
     look = ball_impacts if plan.family == "ball" else instruments.fitted.step_detector(plan.family)
     if look:
-        yield from _sync(sample, look(sample.frames), instruments, note)
-    if plan.family == "talker":
-        yield from _lips(sample, note)
+        found = heard_impacts(look(sample.frames), sample, instruments)
+        return Row(tuple(_sync(found, len(sample.frames) / FPS, note)), offsets=found.offsets)
+    return Row(tuple(_lips(sample, note))) if plan.family == "talker" else Row()
 
 
 Note = Callable[..., Reading]
 
 
-def _attributes(sample: Sample, plan: Plan, instruments: Instruments, note: Note) -> Iterator[Reading]:
+def _alive(sample: Sample, note: Note) -> Iterator[Reading]:
+    level = loudness(sample.waveform)
+    yield note("silent clips", "all", float(level < SILENT_DBFS))
+    yield note("frozen clips", "all", float(movement(sample.frames) < FROZEN_LEVELS))
+    if level >= SILENT_DBFS and (heard := lufs(sample.waveform)) > GATE:  # silence has no loudness to be averaged
+        yield note("loudness (LUFS)", "all", heard)
+
+
+def _attributes(seen: Mapping[tuple[str, str], str], plan: Plan, note: Note) -> Iterator[Reading]:
     split = combination(plan)
-    seen = instruments.fitted.judge(plan.family, sample.frames, sample.waveform)
     for medium in ("picture", "sound"):
         right = [value == plan.attributes[key] for (key, where), value in seen.items() if where == medium]
         yield note(f"attributes right ({medium})", split, sum(right), len(right))
@@ -101,10 +117,13 @@ def combination(plan: Plan) -> str:
     return "held out" if out else "trained"
 
 
-def _sync(sample: Sample, impacts: NDArray[np.float64], instruments: Instruments, note: Note) -> Iterator[Reading]:
+def heard_impacts(impacts: NDArray[np.float64], sample: Sample, instruments: Instruments) -> Matching:
     """Impacts that are seen (of the ball, hooves or feet), against the onsets that are heard."""
     seconds = len(sample.frames) / FPS
-    found = match(impacts, instruments.onsets(sample.waveform), span=(EDGE, seconds - EDGE))
+    return match(impacts, instruments.onsets(sample.waveform), span=(EDGE, seconds - EDGE))
+
+
+def _sync(found: Matching, seconds: float, note: Note) -> Iterator[Reading]:
     pairs = len(found.offsets)
     yield note("clips that show impacts", "all", float(found.events >= 2))
     yield note("impacts seen per second", "all", found.events, seconds)
@@ -121,15 +140,29 @@ def _lips(sample: Sample, note: Note) -> Iterator[Reading]:
     yield note("mouth within a frame of voice", "all", float(lips.correlation > FOLLOWS and abs(lips.lag) <= 1))
 
 
-def _speech(sample: Sample, plan: Plan, instruments: Instruments, note: Note) -> Iterator[Reading]:
-    wanted = plan.attributes
-    split = "held out" if wanted["sentence"] in held_out_sentences(wanted["language"]) else "trained"
-    heard = instruments.matcher.rank(torch.from_numpy(np.asarray(sample.waveform, np.float32)))
-    best = heard[0].utterance
-    same_language = best.language == wanted["language"]
-    yield note("sentence right", split, float(same_language and best.sentence == wanted["sentence"]))
+def _nearest(sample: Sample, plan: Plan, instruments: Instruments, note: Note) -> Iterator[Reading]:
+    """Which of the bank's sentences the sound is most like."""
+    wanted, split = plan.attributes, said(plan)
+    nearest = instruments.matcher.rank(torch.from_numpy(np.asarray(sample.waveform, np.float32)))[0]
+    same_language = nearest.utterance.language == wanted["language"]
+    yield note("sentence right", split, float(same_language and nearest.utterance.sentence == wanted["sentence"]))
     yield note("language right", split, float(same_language))
-    yield note("speech like the bank's (cosine)", split, heard[0].score)
+    yield note("speech like the bank's (cosine)", split, nearest.score)
+
+
+def said(plan: Plan) -> str:
+    """Whether a talker's sentence is a trained or a held-out one."""
+    secret = held_out_sentences(plan.attributes["language"])
+    return "held out" if plan.attributes["sentence"] in secret else "trained"
+
+
+def _speech(heard: Mapping[str, str], plan: Plan, note: Note) -> Iterator[Reading]:
+    """Errors of each transcript; a clip counts at most as many as it has units."""
+    language, sentence = plan.attributes["language"], plan.attributes["sentence"]
+    for name, text in heard.items():
+        for unit, errors in counted_errors(language, sentence, text).items():
+            yield note(f"errors in {unit} ({name})", said(plan), min(errors.wrong, errors.units), errors.units)
+        yield note(f"empty transcripts ({name})", said(plan), float(not text.strip()))
 
 
 # ---------------------------------------------------------------------------------------------------- plain quantities
@@ -180,5 +213,6 @@ def read_image_start(image: Frames, sample: Sample, plan: Plan) -> Iterator[Read
     note = functools.partial(Reading, plan.family)
     change = steps(sample.frames)
     yield note("image: first frame PSNR (dB)", "all", psnr(image, sample.frames[0]))
+    yield note("image: first frame SSIM", "all", ssim(image, sample.frames[0]))
     yield note("image: first step over typical step", "all", float(change[0] / max(np.median(change), 1e-6)))
     yield note("image: frozen clips", "all", float(change.mean() < FROZEN_LEVELS))

@@ -9,6 +9,7 @@ never trained on.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -47,15 +48,15 @@ class Suite(Config):
     """Family, seed, attributes, prompt, and whether an image is given, of each case."""
 
     def plans(self) -> list[Case]:
-        """The cases, each with the scene that it asks for."""
-        return [
-            Case(
-                FAMILIES[case["family"]].plan(case["seed"], self.seconds, case["attributes"]),
-                case["prompt"],
-                case["image"],
-            )
-            for case in self.cases
-        ]
+        """The cases, each with the scene that it asks for, named by their family and their number in it."""
+        counts = collections.Counter[str]()
+        found = []
+        for case in self.cases:
+            family, number = case["family"], counts[case["family"]]
+            plan = FAMILIES[family].plan(case["seed"], self.seconds, case["attributes"])
+            found.append(Case(f"{family}-{number:02d}", plan, case["prompt"], case["image"], with_seeds=number == 0))
+            counts[family] += 1
+        return found
 
 
 def load_suite(name: str) -> Suite:

@@ -61,6 +61,16 @@ def character_errors(reference: str, heard: str) -> Errors:
     return _counted(found)
 
 
+def counted_errors(language: str, reference: str, heard: str) -> dict[str, Errors]:
+    """Errors by unit ("words", "characters") in the units that a language is counted in."""
+    counted: dict[str, Errors] = {}
+    if language in WORDS:
+        counted["words"] = word_errors(reference, heard)
+    if language in CHARACTERS:
+        counted["characters"] = character_errors(reference, heard)
+    return counted
+
+
 def _counted(found: jiwer.WordOutput | jiwer.CharacterOutput) -> Errors:
     missed = found.substitutions + found.deletions
     return Errors(missed + found.insertions, missed + found.hits)

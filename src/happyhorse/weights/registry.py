@@ -40,9 +40,22 @@ def resolve(name: str | Path) -> Path:
         return _local(Path(name))
     if entry.needs:
         raise WeightsError(f"{entry.name} needs {entry.needs}; models that work here: {', '.join(available())}")
-    folder = Path(__file__).parent / entry.name
+    return _shipped(entry.name)
+
+
+def asr_folder() -> Path:
+    """The folder of the recogniser foal-asr. Raises WeightsError if it is missing from the package."""
+    return _shipped("foal-asr")
+
+
+def has_asr() -> bool:
+    return (Path(__file__).parent / "foal-asr" / MANIFEST).is_file()
+
+
+def _shipped(name: str) -> Path:
+    folder = Path(__file__).parent / name
     if not (folder / MANIFEST).is_file():
-        raise WeightsError(f"the weights of {entry.name} are missing from {folder}; reinstall happyhorse")
+        raise WeightsError(f"the weights of {name} are missing from {folder}; reinstall happyhorse")
     return folder
 
 
