@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from happyhorse.evaluation.report import FOLEY, ROWS, Report
-from happyhorse.evaluation.sweep import Point  # noqa: E402
+from happyhorse.evaluation.sweep import Point
 from happyhorse.evaluation.tally import Line
 
 COLOURS = {"real": "#9aa5b1", "strangers": "#d9c2a7", "codecs": "#6c8ebf", "model": "#c8553d"}
