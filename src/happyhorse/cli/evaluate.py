@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from happyhorse.codecs.codec import Codecs
+    from happyhorse.evaluation.judge import Judge
     from happyhorse.evaluation.report import Report
     from happyhorse.evaluation.run import Measured, Run
     from happyhorse.evaluation.source import Source
@@ -46,6 +47,8 @@ class Asked:
     steps: int | None = None
     guidance: str | None = None
     recognisers: tuple[str, ...] = ()
+    syncnet: Path | None = None
+    synchformer: Path | None = None
     device: str | None = None
     overwrite: bool = False
     json: bool = False
@@ -139,7 +142,7 @@ def prepare(asked: Asked, suite: Suite, folder: Path, progress: StageProgress) -
     from happyhorse.evaluation.run import Run
     from happyhorse.evaluation.speech import SpeechMatcher
 
-    ears = recognisers(asked.recognisers)
+    ears, judges = recognisers(asked.recognisers), open_judges(asked)
     source, codecs, device = open_source(asked, suite, folder, progress)
     claim(folder, {"suite": suite.name, **source.facts}, asked.overwrite)
     known = folders(user_cache() / "suites" / suite.name)
@@ -149,11 +152,25 @@ def prepare(asked: Asked, suite: Suite, folder: Path, progress: StageProgress) -
     return Run(
         suite=suite,
         source=source,
-        bench=Bench(suite.size, Instruments(fitted, matcher, recognisers=ears), codecs, device),
+        bench=Bench(suite.size, Instruments(fitted, matcher, recognisers=ears, judges=judges), codecs, device),
         made=Records(folder / "records"),
         known=Records(known),
-        tools=(codecs_fingerprint(asked.model), fingerprint(fitting), *(ear.fingerprint for ear in ears)),
+        tools=(codecs_fingerprint(asked.model), fingerprint(fitting), *(one.fingerprint for one in (*ears, *judges))),
     )
+
+
+def open_judges(asked: Asked) -> tuple[Judge, ...]:
+    """The judges whose weights are given."""
+    judges: list[Judge] = []
+    if asked.syncnet:
+        from happyhorse.evaluation.syncnet import SyncNetJudge
+
+        judges.append(SyncNetJudge(asked.syncnet))
+    if asked.synchformer:
+        from happyhorse.evaluation.synchformer import SynchformerJudge
+
+        judges.append(SynchformerJudge(asked.synchformer))
+    return tuple(judges)
 
 
 def open_source(

@@ -213,6 +213,8 @@ def evaluate(
     recogniser: Annotated[
         list[str] | None, typer.Option(help="foal-asr, pocketsphinx, whisper or whisper:MODEL")
     ] = None,
+    syncnet: Annotated[Path | None, typer.Option(help="SyncNet's weights, to judge talkers by LSE-C and -D.")] = None,
+    synchformer: Annotated[Path | None, typer.Option(help="A checkout of Synchformer with weights: DeSync.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in the folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON line.")] = False,
@@ -233,6 +235,8 @@ def evaluate(
         steps=steps,
         guidance=guidance,
         recognisers=tuple(recogniser or ()),
+        syncnet=syncnet,
+        synchformer=synchformer,
         device=device,
         overwrite=overwrite,
         json=json,

@@ -23,6 +23,7 @@ from happyhorse.data.scenes.world import FAMILIES
 from happyhorse.evaluation.fidelity import GATE, lufs, ssim
 from happyhorse.evaluation.impacts import ball_impacts
 from happyhorse.evaluation.instruments import Fitted
+from happyhorse.evaluation.judge import Judge
 from happyhorse.evaluation.lips import lip_sync
 from happyhorse.evaluation.recognisers import Recogniser, transcripts
 from happyhorse.evaluation.record import Row
@@ -33,6 +34,8 @@ from happyhorse.evaluation.transcripts import counted_errors
 
 Frames = NDArray[np.uint8]
 Waveform = NDArray[np.floating]
+Note = Callable[..., Reading]
+"""Makes a reading of a family: (metric, split, total, count)."""
 
 EDGE = 2 / FPS
 """Seconds at either end in which an impact may be heard but not seen, or the other way round."""
@@ -62,6 +65,8 @@ class Instruments:
     onsets: OnsetDetector = dataclasses.field(default_factory=OnsetDetector)
     recognisers: tuple[Recogniser, ...] = ()
     """Those who write down what talkers say."""
+    judges: tuple[Judge, ...] = ()
+    """Those who say how well picture and sound go together."""
 
 
 def read_clip(sample: Sample, plan: Plan, instruments: Instruments) -> Row:
@@ -81,14 +86,21 @@ def read_clip(sample: Sample, plan: Plan, instruments: Instruments) -> Row:
 def read_together(sample: Sample, plan: Plan, instruments: Instruments) -> Row:
     """The readings that compare picture and sound."""
     note = functools.partial(Reading, plan.family)
+    readings, offsets = list(_judged(sample, plan, instruments, note)), ()
     look = ball_impacts if plan.family == "ball" else instruments.fitted.step_detector(plan.family)
     if look:
         found = heard_impacts(look(sample.frames), sample, instruments)
-        return Row(tuple(_sync(found, len(sample.frames) / FPS, note)), offsets=found.offsets)
-    return Row(tuple(_lips(sample, note))) if plan.family == "talker" else Row()
+        readings, offsets = [*_sync(found, len(sample.frames) / FPS, note), *readings], found.offsets
+    if plan.family == "talker":
+        readings = [*_lips(sample, note), *readings]
+    return Row(tuple(readings), offsets=offsets)
 
 
-Note = Callable[..., Reading]
+def _judged(sample: Sample, plan: Plan, instruments: Instruments, note: Note) -> Iterator[Reading]:
+    for judge in instruments.judges:
+        if plan.family in judge.families:
+            for judgement in judge(sample.frames, sample.waveform):
+                yield note(judgement.metric, "all", judgement.value)
 
 
 def _alive(sample: Sample, note: Note) -> Iterator[Reading]:

@@ -76,11 +76,10 @@ def load_ear(folder: Path) -> Ear:
 
 
 class Whisper:
-    """A Whisper model from the user's cache or folder, through transformers."""
+    """A Whisper model from the user's cache or folder, through transformers. Only the third large one knows Cantonese;
+    the others are not asked about it."""
 
-    languages = LANGUAGES
-
-    def __init__(self, model: str = "openai/whisper-small", device: str = "cpu") -> None:
+    def __init__(self, model: str = "openai/whisper-large-v3", device: str = "cpu") -> None:
         if importlib.util.find_spec("transformers") is None:
             raise MissingToolError("whisper needs transformers: pip install 'happyhorse[magihuman]'")
         pipeline = importlib.import_module("transformers").pipeline
@@ -92,6 +91,9 @@ class Whisper:
             raise MissingToolError(
                 f"the weights of {model} are not on this machine: hf download {model}, or give a folder"
             ) from error
+
+        known = self._hear.model.generation_config.lang_to_id
+        self.languages = tuple(one for one in LANGUAGES if one != "Cantonese" or "<|yue|>" in known)
 
     def transcribe(self, waveform: NDArray[np.floating], language: str) -> str:
         sound = {"raw": hearing(waveform), "sampling_rate": HEARING_RATE}

@@ -56,6 +56,7 @@ class Run:
             "suite hash": HASHES.get(self.suite.name, "")[:16],
             **self.source.facts,
             "recognisers": ", ".join(ear.name for ear in self.bench.instruments.recognisers) or "none",
+            "judges": ", ".join(judge.name for judge in self.bench.instruments.judges) or "none",
             "seconds to make a clip (median)": round(statistics.median(times), 1) if times else None,
         }
 
