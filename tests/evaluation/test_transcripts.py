@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from happyhorse.evaluation.transcripts import Errors, character_errors, normalise, quoted, word_errors
+from happyhorse.evaluation.transcripts import Errors, character_errors, normalise, word_errors
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,3 @@ def test_width_case_and_marks_do_not_count():
     assert normalise("c’est l'été, «oui»") == "c'est l'été oui"
     assert normalise("'quoted' words") == "quoted words"
     assert normalise("groß") == normalise("GROSS")
-
-
-def test_only_quoted_words_are_the_reference():
-    assert quoted('a woman says "hello my friend" in English') == "hello my friend"
-    assert quoted("a man says 「こんにちは」 and «oui»") == "こんにちは oui"
-    assert quoted("a red ball") == ""

@@ -42,7 +42,7 @@ def examine() -> list[Finding]:
         *_weights(),
         _gpu(),
         _program("espeak-ng", "only to rebuild the speech bank that training uses", "apt-get install espeak-ng"),
-        _module("matplotlib", "only to plot training runs", "pip install 'happyhorse[train]'"),
+        _module("pyloudnorm", "only to measure models (happyhorse evaluate)", "pip install 'happyhorse[eval]'"),
     ]
 
 

@@ -13,8 +13,6 @@ import unicodedata
 
 import jiwer
 
-from happyhorse.data.scenes.known_prompts import QUOTED
-
 CHARACTERS = ("Mandarin", "Cantonese", "Japanese", "Korean")
 """Languages whose characters are counted."""
 WORDS = ("English", "German", "French", "Korean")
@@ -31,11 +29,6 @@ class Errors:
     """Least number of units to change, drop or add (Levenshtein 1966)."""
     units: int
     """Words or characters of the reference."""
-
-
-def quoted(prompt: str) -> str:
-    """The words that a prompt puts in quotation marks, joined by spaces; empty if there are none."""
-    return " ".join(part.strip() for part in QUOTED.findall(prompt))
 
 
 def normalise(text: str) -> str:
