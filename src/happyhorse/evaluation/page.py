@@ -62,7 +62,7 @@ def write_page(path: Path, report: Report, plots: Mapping[str, str], sheets: Map
         "<h2>How late the sound is</h2>",
         offsets_table(report.offsets),
         "<h2>Speech by language</h2>",
-        languages_table(report.languages),
+        folded("By recogniser, language, row and kind of sentence", languages_table(report.languages)),
         "<h2>What was asked for and what is seen or heard</h2>",
         *(confusion_table(name, tables) for name, tables in report.confusion.items()),
         "<h2>The clips</h2>",
@@ -117,8 +117,7 @@ def _value(line: Line | None) -> str:
 
 
 def family_table(family: str, lines: Sequence[Line]) -> str:
-    chosen = lines_table([line for line in lines if line.family == family], with_family=False)
-    return f"<details><summary>{_text(family)}</summary>{chosen}</details>"
+    return folded(family, lines_table([line for line in lines if line.family == family], with_family=False))
 
 
 def offsets_table(offsets: Sequence[Mapping[str, Any]]) -> str:
@@ -159,7 +158,7 @@ def confusion_table(name: str, tables: Mapping[str, Mapping[str, Mapping[str, in
             for wanted, counts in sorted(rows.items())
         )
         parts.append(f"<p>{_text(combinations)} combinations</p><table><tr>{head}</tr>{body}</table>")
-    return f"<details><summary>{_text(name)}</summary>{''.join(parts)}</details>"
+    return folded(name, "".join(parts))
 
 
 def _count(count: int, right: bool) -> str:
@@ -171,6 +170,11 @@ def skipped_table(skipped: Mapping[str, str]) -> str:
     if not skipped:
         return ""
     return f"<h2>Not measured: {len(skipped)}</h2>" + table(["clip", "why"], skipped.items())
+
+
+def folded(name: str, body: str) -> str:
+    """HTML that opens at a click."""
+    return f"<details><summary>{_text(name)}</summary>{body}</details>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,6 +1,6 @@
 """All cases of a run gathered into numbers: what a machine reads, and what the page shows.
 
-The headline sums over families what the issue of a release turns on; everything else is by family.
+The headline sums over families the few numbers that say most; everything else is by family.
 """
 
 from __future__ import annotations
