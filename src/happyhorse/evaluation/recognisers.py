@@ -23,7 +23,7 @@ from happyhorse.data.scenes.scene import SAMPLE_RATE
 from happyhorse.data.scenes.sentences import LANGUAGES
 from happyhorse.data.scenes.speech import resample
 from happyhorse.errors import ConfigError, MissingToolError
-from happyhorse.weights.registry import asr_folder, has_asr
+from happyhorse.weights.registry import asr_folder
 from happyhorse.weights.store import load_config, load_module, read_manifest, verified
 
 HEARING_RATE = 16_000
@@ -151,6 +151,5 @@ def recogniser(name: str) -> Recogniser:
 
 def recognisers(names: Sequence[str]) -> tuple[Recogniser, ...]:
     """Those that are named; if none is, foal-asr, and PocketSphinx where it is installed."""
-    own = ["foal-asr"] if has_asr() else []
-    own += ["pocketsphinx"] if importlib.util.find_spec("pocketsphinx") else []
+    own = ["foal-asr", *(["pocketsphinx"] if importlib.util.find_spec("pocketsphinx") else [])]
     return tuple(recogniser(name) for name in names or own)

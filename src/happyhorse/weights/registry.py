@@ -48,10 +48,6 @@ def asr_folder() -> Path:
     return _shipped("foal-asr")
 
 
-def has_asr() -> bool:
-    return (Path(__file__).parent / "foal-asr" / MANIFEST).is_file()
-
-
 def _shipped(name: str) -> Path:
     folder = Path(__file__).parent / name
     if not (folder / MANIFEST).is_file():
