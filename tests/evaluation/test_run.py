@@ -71,6 +71,13 @@ def test_a_run_measures_all_there_is_and_says_what_is_not(suite, clips, bench, t
     assert sum(line.clips for line in said) == 2 and all(line.value == 1 for line in said)
     assert lines["real", "talker", "silent clips", "all"].clips == 3
     assert ("model", ALL, "spread over seeds, of real scenes' (picture)", "all") in lines
+    summed = {(line.row, line.metric, line.split): line for line in report.headline}
+    foley = summed["model", "foley: F1 of impacts seen and heard", "all"]
+    assert foley.value == lines["model", "ball", "F1 of impacts and onsets", "all"].value
+    parts = [summed["model", "talkers: word errors (echo)", split] for split in ("trained", "held out")]
+    whole = summed["model", "talkers: word errors (echo)", "all"]
+    assert whole.count == sum(part.count for part in parts)
+    assert whole.value == pytest.approx(sum(part.value * part.count for part in parts) / whole.count)
     assert report.facts["clips"] == "clips" and report.facts["recognisers"] == "echo"
 
     write_page(tmp_path / "report.html", report, plots(report), sheets(measured, tmp_path))

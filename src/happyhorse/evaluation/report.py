@@ -86,7 +86,7 @@ def headline(measured: Sequence[Measured]) -> list[Line]:
         for name, row in rows_of(one):
             table.add(name, (found for reading in row.readings for found in _summed(reading)))
             table.add(name, _speech(one, row))
-    return table.lines()
+    return sorted(table.lines(), key=lambda line: (line.metric, line.split != "all", line.split == "held out"))
 
 
 def _summed(reading: Reading) -> Iterator[Reading]:
@@ -96,7 +96,8 @@ def _summed(reading: Reading) -> Iterator[Reading]:
     if reading.metric == "mouth against voice (correlation)":
         yield dataclasses.replace(reading, family=ALL, metric="talkers: mouth against voice (correlation)")
     if reading.metric.startswith("attributes right"):
-        yield dataclasses.replace(reading, family=ALL, metric="adherence: attributes right")
+        for split in ("all", reading.split):
+            yield dataclasses.replace(reading, family=ALL, metric="adherence: attributes right", split=split)
     if reading.metric in ("silent clips", "frozen clips"):
         yield dataclasses.replace(reading, family=ALL)
 
@@ -108,8 +109,9 @@ def _speech(one: Measured, row: Row) -> Iterator[Reading]:
     unit = "characters" if one.case.plan.attributes["language"] in SPACELESS else "words"
     for reading in row.readings:
         if reading.metric.startswith(f"errors in {unit} "):
-            recogniser = reading.metric.removeprefix(f"errors in {unit} ")
-            yield dataclasses.replace(reading, family=ALL, metric=f"talkers: word errors {recogniser}")
+            metric = f"talkers: word errors {reading.metric.removeprefix(f'errors in {unit} ')}"
+            for split in ("all", reading.split):
+                yield dataclasses.replace(reading, family=ALL, metric=metric, split=split)
 
 
 # ------------------------------------------------------------------------------------------------------------ distances
