@@ -6,7 +6,7 @@ import pytest
 
 from happyhorse.cli import evaluate as command
 from happyhorse.cli.main import run
-from happyhorse.evaluation import instruments, recognisers, suites
+from happyhorse.evaluation import instruments, order, recognisers, suites
 from happyhorse.evaluation.instruments import Fitted
 from happyhorse.evaluation.measure import make_cases
 from happyhorse.evaluation.suites import Suite, load_suite
@@ -52,6 +52,32 @@ def test_a_model_is_evaluated_its_run_resumed_and_compared(small, capsys):
     assert run(["evaluate", "--clips", "one/clips", "--out", "two", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["headline"] == said["headline"] and again["facts"]["clips"] == "clips"
+
+
+@pytest.mark.parametrize("damaged", ["[]", "{", ""])
+def test_a_folder_whose_mark_is_damaged_is_claimed_again(small, damaged):
+    (small / "one").mkdir()
+    (small / "one" / "run.json").write_text(damaged, "utf-8")
+    assert run(["evaluate", "foal", "--steps", "1", "--out", "one"]) == 0
+    assert json.loads((small / "one" / "run.json").read_text("utf-8"))["steps"] == 1
+
+
+def test_a_folder_that_is_refused_is_left_as_it_was(small, capsys):
+    (small / "one").mkdir()
+    (small / "one" / "run.json").write_text('{"suite": "another"}', "utf-8")
+    assert run(["evaluate", "foal", "--out", "one"]) == 2
+    assert "another suite" in capsys.readouterr().err
+    assert [path.name for path in (small / "one").iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("arguments", [["evaluate", "--out", "one"], ["sweep", "--out", "one"]])
+def test_a_run_that_is_stopped_keeps_what_it_has_and_says_so(small, arguments, monkeypatch, capsys):
+    def stop(*anything):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(order.Run, "cases", stop)
+    assert run(arguments) == 130
+    assert capsys.readouterr().err.endswith("stopped; the same command goes on from here\n")
 
 
 def test_a_sweep_is_a_table_and_a_page(small, capsys):

@@ -57,6 +57,10 @@ def make_run(suite, clips, bench, folder):
     return Run(suite, source, bench, Records(folder / "records"), Records(folder / "known"), ("tools",))
 
 
+def reported(run):
+    return make_report(run.facts(), run.cases())
+
+
 def test_a_run_measures_all_there_is_and_says_what_is_not(suite, clips, bench, tmp_path):
     run, steps = make_run(suite, clips, bench, tmp_path), []
     measured = run.cases(lambda done, total: steps.append((done, total)))
@@ -93,14 +97,14 @@ def test_a_run_measures_all_there_is_and_says_what_is_not(suite, clips, bench, t
 
 
 def test_what_is_measured_is_not_measured_again(suite, clips, bench, tmp_path, monkeypatch):
-    first = make_report({}, make_run(suite, clips, bench, tmp_path).cases())
+    first = reported(make_run(suite, clips, bench, tmp_path))
 
     def again(*anything):
         raise AssertionError("measured twice")
 
     monkeypatch.setattr(run_module, "known_record", again)
     monkeypatch.setattr(run_module, "made_record", again)
-    assert make_report({}, make_run(suite, clips, bench, tmp_path).cases()).to_dict() == first.to_dict()
+    assert reported(make_run(suite, clips, bench, tmp_path)).to_dict() == first.to_dict()
     changed = clips / "talker-01.mp4"
     changed.write_bytes((clips / "ball-01.mp4").read_bytes())
     with pytest.raises(AssertionError, match="measured twice"):
@@ -120,7 +124,7 @@ def test_a_run_that_was_stopped_goes_on(suite, clips, bench, tmp_path, monkeypat
     monkeypatch.setattr(run_module, "made_record", stopping)
     with pytest.raises(KeyboardInterrupt):
         make_run(suite, clips, bench, tmp_path).cases()
-    report = make_report({}, make_run(suite, clips, bench, tmp_path).cases())
+    report = reported(make_run(suite, clips, bench, tmp_path))
     assert count == 3 + 4 and len(report.cases) == 6
 
 
@@ -132,7 +136,7 @@ def test_a_stranger_is_of_the_same_family(suite):
 
 
 def test_confusion_counts_what_is_seen_against_what_was_asked(suite, clips, bench, tmp_path):
-    report = make_report({}, make_run(suite, clips, bench, tmp_path).cases())
+    report = reported(make_run(suite, clips, bench, tmp_path))
     tables = report.confusion["ball: surface (picture)"]
     seen = Counter[str]()
     for combinations in tables.values():
@@ -148,7 +152,7 @@ def test_lateness_is_told_as_median_and_quartiles(suite, clips, bench, tmp_path)
         case = next(case for case in suite.plans() if case.name == name)
         real = bench.real(case.plan)
         write_mp4(clips / f"{name}.mp4", real.frames, np.roll(real.waveform, 480)[None], 24, 24_000)
-    report = make_report({}, make_run(suite, clips, bench, tmp_path).cases())
+    report = reported(make_run(suite, clips, bench, tmp_path))
     found = {(one["row"], one["family"]): one for one in report.offsets}
     late = found["model", "ball"]["median"] - found["real", "ball"]["median"]
     assert late == pytest.approx(20, abs=2) and found["model", "ball"]["pairs"] > 3

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from happyhorse.data.scenes.sentences import held_out_sentences
-from happyhorse.data.scenes.world import FAMILIES
+from happyhorse.data.scenes.world import DRILLS, FAMILIES
 from happyhorse.errors import ConfigError
 from happyhorse.evaluation import suites
 from happyhorse.evaluation.suites import HASHES, SIZES, load_suite, write_suite
@@ -36,8 +36,8 @@ def test_training_has_none_of_the_prompts_and_none_of_what_is_held_out():
     rng = random.Random(0)
     cases = load_suite("foal-full").cases
     asked = {case["prompt"] for case in cases}
-    for name, family in FAMILIES.items():
-        mine = [case["attributes"] for case in cases if case["family"] == name]
+    for family in (*FAMILIES.values(), *DRILLS.values()):
+        mine = [case["attributes"] for case in cases if case["family"] == family.name]
         secret = [tuple(values.values()) for values in mine if family.held_out(values)]
         for _ in range(3000):
             chosen = family.choose(rng, False, 5.0)

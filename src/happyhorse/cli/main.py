@@ -202,6 +202,23 @@ def train(
 
 @app.command()
 @stoppable
+def distill(
+    recipe: Annotated[str, typer.Argument(help="foal.")] = "foal",
+    out: Annotated[Path | None, typer.Option(help="Folder of the run  [default: runs/RECIPE-distilled]")] = None,
+    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the folder's last checkpoint.")] = True,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: a GPU if there is one]")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop, resumable, after this long.")] = None,
+    debug: Debug = False,
+) -> int:
+    """Teach a model to need few steps and no guidance."""
+    from happyhorse.distillation.run import distill as run_distillation
+
+    folder = out or Path("runs") / f"{recipe}-distilled"
+    return run_distillation(recipe, folder, resume=resume, device=device, minutes=minutes)
+
+
+@app.command()
+@stoppable
 def evaluate(
     model: Annotated[str | None, typer.Argument(help="A model's name or folder  [default: foal]")] = None,
     suite: Annotated[str, typer.Option(help="foal-quick (40 prompts) or foal-full (320).")] = "foal-quick",
@@ -219,14 +236,14 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another evaluation in the folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON line.")] = False,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Make a suite of clips, or take those of a folder, and measure them."""
     from happyhorse.cli.evaluate import Asked, list_suite
     from happyhorse.cli.evaluate import evaluate as run_evaluation
 
     if listing:
         list_suite(suite, json)
-        return
+        return 0
     asked = Asked(
         model=model,
         suite=suite,
@@ -241,7 +258,7 @@ def evaluate(
         overwrite=overwrite,
         json=json,
     )
-    run_evaluation(asked)
+    return run_evaluation(asked)
 
 
 @app.command()
@@ -256,13 +273,13 @@ def sweep(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other evaluations in the folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON line.")] = False,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Evaluate a model at several numbers of steps: what quality costs."""
     from happyhorse.cli.evaluate import Asked, numbers
     from happyhorse.cli.evaluate import sweep as run_sweep
 
     asked = Asked(model=model, suite=suite, out=out, device=device, overwrite=overwrite, json=json)
-    run_sweep(asked, numbers(steps), guidance or [])
+    return run_sweep(asked, numbers(steps), guidance or [])
 
 
 @app.command()

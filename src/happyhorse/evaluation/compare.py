@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from happyhorse.errors import ConfigError, MediaError
-from happyhorse.evaluation.tally import INTERVAL, RESAMPLES, Reading
+from happyhorse.evaluation.tally import INTERVAL, RESAMPLES, Key, Reading
 
 Readings = Mapping[str, Sequence[Reading]]
 """The readings of each case, by the case's name."""
-Key = tuple[str, str, str]
-"""Family, metric, split."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from happyhorse.clip import Clip
 from happyhorse.codecs.codec import Codecs
-from happyhorse.data.scenes.scene import FPS, Canvas, Plan
+from happyhorse.data.scenes.scene import Canvas, Plan
 from happyhorse.data.scenes.world import FAMILIES, prompt, render, sample_plan
 from happyhorse.evaluation.fidelity import picture_features, sound_features, spread
 from happyhorse.evaluation.readings import Instruments, Sample, read_clip, read_codecs, read_image_start, read_together
@@ -58,25 +57,19 @@ class Case:
 
 
 def make_cases(
-    per_family: int,
-    seconds: float,
-    images: int = 8,
-    phrasing: str = "held_out",
-    families: Sequence[str] = tuple(FAMILIES),
+    per_family: int, seconds: float, images: int = 8, families: Sequence[str] = tuple(FAMILIES)
 ) -> list[Case]:
     """``per_family`` cases of each family, every other one of a held-out combination, ``images`` of them with an image.
 
-    ``phrasing`` "train" words the prompts as training does, "held_out" as it never does.
+    The prompts are worded as training never words them.
     """
-    return [
-        _case(family, index, seconds, index < images, phrasing) for index in range(per_family) for family in families
-    ]
+    return [_case(family, index, seconds, index < images) for index in range(per_family) for family in families]
 
 
-def _case(family: str, index: int, seconds: float, with_image: bool, phrasing: str) -> Case:
+def _case(family: str, index: int, seconds: float, with_image: bool) -> Case:
     seed = FIRST_SEED + index
     plan = sample_plan(seed, seconds, ("train", "held_out")[index % 2], family)
-    words = prompt(plan, random.Random(f"{family}-{seed}"), phrasing)
+    words = prompt(plan, random.Random(f"{family}-{seed}"), "held_out")
     return Case(f"{family}-{index:02d}", plan, words, with_image, with_seeds=index == 0)
 
 
@@ -197,9 +190,3 @@ def sample_of(frames: torch.Tensor, waveform: torch.Tensor, shape: ClipShape) ->
     pixels = (frames[0, :, : shape.frames].clamp(0, 1) * 255).round().to(torch.uint8)
     samples = waveform[0, : shape.frames * waveform.shape[1] // frames.shape[2]]
     return Sample(pixels.permute(1, 2, 3, 0).contiguous().numpy(), samples.numpy())
-
-
-def clip_sample(clip: Clip) -> Sample:
-    """A clip as it is measured: all channels of its sound mixed to one."""
-    assert clip.fps == FPS, f"clips are measured at {FPS} frames a second, not {clip.fps}"
-    return Sample(clip.frames, clip.audio.mean(axis=0))

@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from happyhorse.codecs.images import jpeg
 from happyhorse.data.preview import strip
@@ -27,7 +26,7 @@ from happyhorse.evaluation.report import ROWS, Report
 from happyhorse.evaluation.run import Measured
 from happyhorse.evaluation.source import read_sample
 from happyhorse.evaluation.sweep import Point
-from happyhorse.evaluation.tally import Line
+from happyhorse.evaluation.tally import Line, interval_text, side_by_side
 from happyhorse.files import whole_file
 
 SHOWN = 8
@@ -53,7 +52,7 @@ def write_page(path: Path, report: Report, plots: Mapping[str, str], sheets: Map
         f"<h1>{_text(title(report))}</h1>",
         facts_table(report.facts),
         "<h2>What it comes to</h2>",
-        lines_table(report.headline, with_family=False),
+        lines_table(report.headline),
         "<ul>" + "".join(f"<li><b>{row}</b>: {_text(what)}</li>" for row, what in ROW_HELP.items()) + "</ul>",
         *(f"<h2>{_text(name)}</h2><figure>{svg}</figure>" for name, svg in plots.items()),
         skipped_table(report.skipped),
@@ -94,30 +93,23 @@ def facts_table(facts: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
-def lines_table(lines: Iterable[Line], with_family: bool = True) -> str:
-    """A line for each number, a column for each row that was measured."""
-    cells: dict[tuple[str, str, str], dict[str, Line]] = {}
-    for line in lines:
-        cells.setdefault((line.family, line.metric, line.split), {})[line.row] = line
+def lines_table(lines: Iterable[Line]) -> str:
+    """A line for each number of one family, a column for each row that was measured."""
+    cells = side_by_side(lines)
     rows = [row for row in ROWS if any(row in found for found in cells.values())]
-    head = [*(["family"] if with_family else []), "what", "combinations", *rows, "clips"]
     body = (
-        [*([key[0]] if with_family else []), *key[1:], *(_value(found.get(row)) for row in rows), _clips(found)]
-        for key, found in cells.items()
+        [metric, split, *(found[row].text if row in found else "" for row in rows), _clips(found)]
+        for (_, metric, split), found in cells.items()
     )
-    return table(head, body)
+    return table(["what", "combinations", *rows, "clips"], body)
 
 
 def _clips(found: Mapping[str, Line]) -> str:
     return str(found["model"].clips if "model" in found else max(line.clips for line in found.values()))
 
 
-def _value(line: Line | None) -> str:
-    return f"{line.value:.3g} [{line.low:.3g}, {line.high:.3g}]" if line else ""
-
-
 def family_table(family: str, lines: Sequence[Line]) -> str:
-    return folded(family, lines_table([line for line in lines if line.family == family], with_family=False))
+    return folded(family, lines_table(line for line in lines if line.family == family))
 
 
 def offsets_table(offsets: Sequence[Mapping[str, Any]]) -> str:
@@ -138,13 +130,13 @@ def offsets_table(offsets: Sequence[Mapping[str, Any]]) -> str:
 def languages_table(languages: Sequence[Mapping[str, Any]]) -> str:
     head = ["language", "what", "sentences", "clips of", "rate", "clips"]
     body = (
-        [one["language"], one["metric"], one["split"], one["row"], _range(one), str(one["clips"])] for one in languages
+        [one["language"], one["metric"], one["split"], one["row"], _rate(one), str(one["clips"])] for one in languages
     )
     return table(head, body)
 
 
-def _range(one: Mapping[str, Any]) -> str:
-    return f"{one['value']:.3g} [{one['low']:.3g}, {one['high']:.3g}]"
+def _rate(one: Mapping[str, Any]) -> str:
+    return interval_text(one["value"], one["low"], one["high"])
 
 
 def confusion_table(name: str, tables: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
@@ -210,10 +202,7 @@ def sheets(measured: Sequence[Measured], folder: Path) -> dict[str, tuple[str, s
 
 def sheet(sample: Sample) -> str:
     """Six frames of a clip over its waveform, as an image address that holds the picture itself."""
-    return image_address(strip(sample.frames, torch.from_numpy(np.asarray(sample.waveform, np.float32))))
-
-
-def image_address(picture: NDArray[np.uint8]) -> str:
+    picture = strip(sample.frames, torch.from_numpy(np.asarray(sample.waveform, np.float32)))
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture)).decode()
 
 

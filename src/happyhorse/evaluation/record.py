@@ -21,7 +21,7 @@ from happyhorse.files import whole_file
 
 CODE = ("happyhorse.evaluation", "happyhorse.data.scenes", "happyhorse.codecs")
 """Packages that decide what is read: records of other versions of them are made anew."""
-TELLING = ("compare.py", "page.py", "plots.py", "report.py", "run.py", "sweep.py")
+TELLING = ("compare.py", "order.py", "page.py", "plots.py", "report.py", "run.py", "sweep.py")
 """Files among them that only tell what was read."""
 
 

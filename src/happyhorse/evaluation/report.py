@@ -14,6 +14,7 @@ import numpy as np
 
 from happyhorse.data.scenes.sentences import LANGUAGES, SPACELESS
 from happyhorse.evaluation.fidelity import Features, frechet_interval
+from happyhorse.evaluation.instruments import MEDIA
 from happyhorse.evaluation.measure import ALL
 from happyhorse.evaluation.readings import combination, said
 from happyhorse.evaluation.record import Row
@@ -23,7 +24,6 @@ from happyhorse.evaluation.tally import Line, Reading, Tally
 ROWS = ("real", "strangers", "codecs", "model")
 FOLEY = ("ball", "horse", "walker")
 """Families whose sounds have a visible cause."""
-EMBEDDINGS = {"picture": "foal-picture-latents", "sound": "foal-sound-latents"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Report:
     languages: Sequence[Mapping[str, Any]]
     """Error rates of transcripts, by row, recogniser and language."""
     confusion: Mapping[str, Mapping[str, Mapping[str, Mapping[str, int]]]]
-    """How often a value was seen, by "family, attribute (medium), combinations", row's wanted value and seen value."""
+    """How often a value was seen, by "family: attribute (medium)", kind of combination, wanted value, seen value."""
     skipped: Mapping[str, str]
     cases: Mapping[str, Mapping[str, Any]]
 
@@ -50,10 +50,11 @@ class Report:
 
 def make_report(facts: Mapping[str, Any], measured: Sequence[Measured]) -> Report:
     skipped = {name: why for one in measured for name, why in one.made.skipped.items()}
+    embeddings = {medium: facts[f"embedding of the {medium}"] for medium in MEDIA}
     return Report(
         facts=facts,
         headline=headline(measured),
-        lines=[*tally(measured).lines(), *frechet_lines(measured)],
+        lines=[*tally(measured).lines(), *frechet_lines(measured, embeddings)],
         offsets=list(offset_table(measured)),
         languages=list(language_table(measured)),
         confusion=confusion_tables(measured),
@@ -117,20 +118,23 @@ def _speech(one: Measured, row: Row) -> Iterator[Reading]:
 # ------------------------------------------------------------------------------------------------------------ distances
 
 
-def frechet_lines(measured: Sequence[Measured]) -> list[Line]:
-    """Fréchet distances of each row to other real scenes of the same prompts, of all families and of each."""
+def frechet_lines(measured: Sequence[Measured], embeddings: Mapping[str, str]) -> list[Line]:
+    """Fréchet distances of each row to other real scenes of the same prompts, of all families and of each.
+
+    ``embeddings`` are the names of what the distances are taken between, by medium.
+    """
     families = dict.fromkeys(one.case.plan.family for one in measured)
     groups = {ALL: measured} | {name: [one for one in measured if one.case.plan.family == name] for name in families}
     return [
         line
         for family, group in groups.items()
         for row in ("real", "codecs", "model")
-        for medium in EMBEDDINGS
-        for line in _frechet(row, family, medium, group)
+        for medium in embeddings
+        for line in _frechet(row, family, medium, embeddings[medium], group)
     ]
 
 
-def _frechet(row: str, family: str, medium: str, group: Sequence[Measured]) -> Iterator[Line]:
+def _frechet(row: str, family: str, medium: str, embedding: str, group: Sequence[Measured]) -> Iterator[Line]:
     clips, reference = list[Features](), list[Features]()
     for one in group:
         features = {**one.known.features, **one.made.features}
@@ -139,7 +143,7 @@ def _frechet(row: str, family: str, medium: str, group: Sequence[Measured]) -> I
             reference.append(features[f"reference/{medium}"].astype(np.float64))
     if len(clips) > 1:
         distance, low, high = frechet_interval(clips, reference)
-        metric = f"Fréchet distance, {medium} ({EMBEDDINGS[medium]})"
+        metric = f"Fréchet distance, {medium} ({embedding})"
         yield Line(row, family, metric, "all", distance, low, high, len(clips), sum(map(len, clips)))
 
 

@@ -1,7 +1,8 @@
 """``happyhorse evaluate``: asks for every case of a suite, measures it, and gathers the report.
 
-Each case is measured from files and kept as a record, so memory holds one case at a time and a run that was stopped
-goes on. What no model takes part in (real scenes, codecs) is the same for all of them and kept in the user's cache.
+Each case is measured from files and kept as a record, so memory holds the frames and sound of one case at a time (and
+some 150 kB of readings and embeddings of every case), and a run that was stopped goes on. What no model takes part in
+(real scenes, codecs) is the same for all models and kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from happyhorse import __version__
+from happyhorse.evaluation.instruments import MEDIA
 from happyhorse.evaluation.measure import Bench, Case, first_frame, known_record, made_record, real_seeds
 from happyhorse.evaluation.record import Record, Records, code_fingerprint, fingerprint
 from happyhorse.evaluation.source import Source, read_samples
@@ -46,6 +48,8 @@ class Run:
     """Where those of the real scenes and the codecs are kept."""
     tools: tuple[str, ...]
     """Fingerprints of codecs, fitted instruments and recognisers."""
+    embedder: str = "foal"
+    """Name of the model whose latents are the embeddings of the Fréchet distances."""
 
     def facts(self) -> dict[str, Any]:
         """What is measured, with what."""
@@ -57,6 +61,7 @@ class Run:
             **self.source.facts,
             "recognisers": ", ".join(ear.name for ear in self.bench.instruments.recognisers) or "none",
             "judges": ", ".join(judge.name for judge in self.bench.instruments.judges) or "none",
+            **{f"embedding of the {medium}": f"{self.embedder}-{medium}-latents" for medium in MEDIA},
             "seconds to make a clip (median)": round(statistics.median(times), 1) if times else None,
         }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from happyhorse.errors import MediaError
+from happyhorse.evaluation.tally import interval_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ def table(points: Sequence[Point]) -> tuple[list[str], list[list[str]]]:
     for point in points:
         guidance = " ".join(f"{weight:g}" for weight in point.guidance)
         row = [str(point.steps), guidance, "" if point.seconds is None else f"{point.seconds:.1f}"]
-        row += ["{:.3g} [{:.3g}, {:.3g}]".format(*point.numbers[n]) if n in point.numbers else "" for n in names]
+        row += [interval_text(*point.numbers[n]) if n in point.numbers else "" for n in names]
         rows.append(row)
     return ["steps", "guidance", "s per clip", *names], rows
 

@@ -39,6 +39,10 @@ class Line:
     clips: int
     count: float
 
+    @property
+    def text(self) -> str:
+        return interval_text(self.value, self.low, self.high)
+
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
@@ -78,20 +82,30 @@ def ratio_interval(pairs: Sequence[tuple[float, float]], seed: int = 0) -> tuple
     return float(values[:, 0].sum() / values[:, 1].sum()), float(low), float(high)
 
 
+Key = tuple[str, str, str]
+"""Family, metric, split."""
+
+
+def side_by_side(lines: Iterable[Line]) -> dict[Key, dict[str, Line]]:
+    """The lines of each number by their row, in the order in which the numbers come."""
+    cells: dict[Key, dict[str, Line]] = {}
+    for line in lines:
+        cells.setdefault((line.family, line.metric, line.split), {})[line.row] = line
+    return cells
+
+
+def interval_text(value: float, low: float, high: float) -> str:
+    """ "0.9 [0.85, 0.94]"."""
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
+
+
 def markdown(lines: Sequence[Line]) -> str:
     """A table with a line for each number and a column for each row of measurement."""
     rows = list(dict.fromkeys(line.row for line in lines))
-    cells: dict[tuple[str, str, str], dict[str, Line]] = {}
-    for line in lines:
-        cells.setdefault((line.family, line.metric, line.split), {})[line.row] = line
     head = ["family", "what", "combinations", *rows, "clips"]
     table = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for (family, metric, split), found in cells.items():
-        values = [_cell(found.get(row)) for row in rows]
+    for (family, metric, split), found in side_by_side(lines).items():
+        values = [found[row].text if row in found else "" for row in rows]
         clips = str(max(line.clips for line in found.values()))
         table.append("| " + " | ".join([family, metric, split, *values, clips]) + " |")
     return "\n".join(table)
-
-
-def _cell(line: Line | None) -> str:
-    return f"{line.value:.3g} [{line.low:.3g}, {line.high:.3g}]" if line else ""

@@ -36,7 +36,7 @@ class EarRecipe(Config):
 
 
 def foal_asr() -> EarRecipe:
-    """The recogniser at its full size; no trained one comes with the package yet."""
+    """The recogniser that comes with the package."""
     return EarRecipe(name="foal-asr", fit=Fit(steps=3000, learning_rate=2e-3))
 
 

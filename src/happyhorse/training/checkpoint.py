@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -35,20 +35,37 @@ class TrainState:
     timed: bool = False
     """Whether the model is told the noise level."""
 
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+            "average": self.average.state_dict(),
+        }
 
-def save(folder: Path, state: TrainState, fingerprint: str) -> Path:
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        self.model.load_state_dict(values["model"])
+        self.optimizers.load_state_dict(values["optimizers"])
+        self.average.load_state_dict(values["average"])
+        self.step, self.seconds = values["step"], values["seconds"]
+
+
+class State(Protocol):
+    """What can be kept in a checkpoint."""
+
+    step: int
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, values: dict[str, Any]) -> None: ...
+
+
+def save(folder: Path, state: State, fingerprint: str) -> Path:
     """Writes ``checkpoint-<step>.pt``, whole or not at all, then removes all but the newest two."""
     path = folder / f"checkpoint-{state.step:08d}.pt"
-    values = {
-        "fingerprint": fingerprint,
-        "step": state.step,
-        "seconds": state.seconds,
-        "model": state.model.state_dict(),
-        "optimizers": state.optimizers.state_dict(),
-        "average": state.average.state_dict(),
-    }
     with whole_file(path) as temporary:
-        torch.save(values, temporary)
+        torch.save({"fingerprint": fingerprint, **state.state_dict()}, temporary)
     for old in checkpoints(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
@@ -65,7 +82,7 @@ def remove(folder: Path) -> None:
         path.unlink()
 
 
-def restore(folder: Path, state: TrainState, fingerprint: str) -> bool:
+def restore(folder: Path, state: State, fingerprint: str) -> bool:
     """Loads the newest checkpoint into ``state``; False if there is none.
 
     Raises ConfigError if it belongs to another recipe, WeightsError if it is damaged.
@@ -76,10 +93,7 @@ def restore(folder: Path, state: TrainState, fingerprint: str) -> bool:
     values = _read(paths[-1])
     if values["fingerprint"] != fingerprint:
         raise ConfigError(f"{folder} holds a run of another recipe; choose another folder, or start anew (--fresh)")
-    state.model.load_state_dict(values["model"])
-    state.optimizers.load_state_dict(values["optimizers"])
-    state.average.load_state_dict(values["average"])
-    state.step, state.seconds = values["step"], values["seconds"]
+    state.load_state_dict(values)
     return True
 
 

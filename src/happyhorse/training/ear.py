@@ -20,12 +20,13 @@ from happyhorse.codecs.audio import AudioCodec
 from happyhorse.codecs.ear import Ear, EarConfig, spelled
 from happyhorse.data.scenes.sentences import (
     LANGUAGES,
-    SPACELESS,
     VOICES,
     held_out_sentences,
+    random_words,
     sentence_words,
     sentences,
     words,
+    written,
 )
 from happyhorse.data.scenes.speech import Bank
 from happyhorse.recipes.ear import EarRecipe
@@ -100,20 +101,16 @@ def saying(recipe: EarRecipe, rng: random.Random) -> tuple[Tensor, str]:
         wave[at : at + len(said)] += said
         at += len(said) + round(rng.uniform(0.05, 0.25) * mel.SAMPLE_RATE)
         spoken.append(word)
-    return wave, spelled(("" if language in SPACELESS else " ").join(spoken))
+    return wave, spelled(written(language, spoken))
 
 
 def script(language: str, recipe: EarRecipe, rng: random.Random) -> tuple[str, ...]:
     """Words to be said: a sentence that is trained on, or words in random order that are none that is held out."""
-    secret = held_out_sentences(language)
     if rng.random() < recipe.scripted:
+        secret = held_out_sentences(language)
         text = rng.choice([text for text in sentences(language) if text not in secret])
         return sentence_words(language)[text]
-    withheld = {sentence_words(language)[text] for text in secret}
-    while True:
-        drawn = tuple(rng.choice(words(language)) for _ in range(rng.randint(1, recipe.most_words)))
-        if drawn not in withheld:
-            return drawn
+    return random_words(language, recipe.most_words, rng)
 
 
 def resampled(wave: Tensor, speed: float) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from happyhorse.errors import ConfigError, WeightsError
 from happyhorse.files import whole_file
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.foal import recipe
-from happyhorse.recipes.recipe import TrainConfig
+from happyhorse.recipes.recipe import CacheSet, TrainConfig
 from happyhorse.training import checkpoint
 from happyhorse.training.budget import fit_to_minutes
 from happyhorse.training.build import make_state
@@ -193,22 +193,32 @@ def make_source(config: TrainConfig, options: Options, codecs: Codecs, stop: Sto
         families = {entry.shape: entry.family for entry in config.caches}
         return SceneStream(codecs, device, config.seed, config.prompt_dropout, families=families)
     folder = options.cache or options.out / "cache"
-    for index, entry in enumerate(config.caches):
-        seed = config.seed + 10_000_000 * (index + 1)
-        progress = cache_progress(shape_name(entry.shape), stop, report)
-        batch = 8 if device.type == "cpu" else 64
+    fill_cache(folder, config.caches, config.seed, codecs, device, stop, report)
+    return LatentDataset(folder, config.seed, config.prompt_dropout, device)
+
+
+def fill_cache(
+    folder: Path,
+    sets: Sequence[CacheSet],
+    seed: int,
+    codecs: Codecs,
+    device: torch.device,
+    stop: Stop,
+    report: Report,
+) -> None:
+    """Makes the latents that are missing. Raises Stopped if there is a reason to stop; whole shards are kept."""
+    for index, entry in enumerate(sets):
         cache(
             folder,
             entry.shape,
             entry.clips,
             codecs,
-            seed=seed,
+            seed=seed + 10_000_000 * (index + 1),
             family=entry.family,
             device=device,
-            batch=batch,
-            progress=progress,
+            batch=8 if device.type == "cpu" else 64,
+            progress=cache_progress(shape_name(entry.shape), stop, report),
         )
-    return LatentDataset(folder, config.seed, config.prompt_dropout, device)
 
 
 def cache_progress(name: str, stop: Stop, report: Report) -> Callable[[int, int], None]:

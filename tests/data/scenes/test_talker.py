@@ -9,8 +9,8 @@ import torch
 
 from happyhorse.data.scenes.catalogue import vary
 from happyhorse.data.scenes.scene import FPS, SAMPLE_RATE, Canvas
-from happyhorse.data.scenes.sentences import held_out_sentences, sentences
-from happyhorse.data.scenes.talker import FAMILY, HELD_OUT_LOOKS, HELD_OUT_TEMPLATES, TEMPLATES
+from happyhorse.data.scenes.sentences import held_out_sentences, said_words, sentences
+from happyhorse.data.scenes.talker import FAMILY, HELD_OUT_LOOKS, HELD_OUT_TEMPLATES, LOOSE, TEMPLATES
 from happyhorse.errors import ConfigError
 
 WOMAN = {
@@ -86,6 +86,16 @@ def test_choices_for_training_hold_nothing_out_and_cover_every_value():
         assert {attributes[key] for attributes in chosen} == set(FAMILY.attributes[key])
     said = {(attributes["language"], attributes["sentence"]) for attributes in chosen}
     assert len(said) == 7 * 13
+
+
+def test_loose_talkers_say_words_in_any_order_that_fit_and_are_never_held_out():
+    rng = random.Random(1)
+    chosen = [LOOSE.choose(rng, held_out=False, seconds=3) for _ in range(1500)]
+    assert not any(FAMILY.held_out(attributes) for attributes in chosen)
+    assert all(FAMILY.fits(attributes, 3) for attributes in chosen)
+    new = [attributes for attributes in chosen if attributes["sentence"] not in FAMILY.attributes["sentence"]]
+    assert 0.5 < len(new) / len(chosen) < 0.65
+    assert FAMILY.plan(1, 3, new[0]).truth.words[0][0] == said_words(new[0]["language"], new[0]["sentence"])[0]
 
 
 def test_held_out_choices_are_new_sentences_or_new_looks():

@@ -7,6 +7,10 @@ all their words occur in the others: they tell reading from remembering.
 
 from __future__ import annotations
 
+import functools
+import random
+from collections.abc import Sequence
+
 HELD_OUT_PER_LANGUAGE = 3
 
 SENTENCES: dict[str, tuple[str, ...]] = {
@@ -199,8 +203,12 @@ SPOKEN: dict[str, dict[str, str]] = {
 
 def sentence_words(language: str) -> dict[str, tuple[str, ...]]:
     """The sentences of a language as they are written, each with its words: {"你好呀": ("你好", "呀")}."""
-    join = "" if language in SPACELESS else " "
-    return {join.join(line.split()): tuple(line.split()) for line in SENTENCES[language]}
+    return {written(language, line.split()): tuple(line.split()) for line in SENTENCES[language]}
+
+
+def written(language: str, parts: Sequence[str]) -> str:
+    """Words as a sentence of the language is written."""
+    return ("" if language in SPACELESS else " ").join(parts)
 
 
 def sentences(language: str) -> tuple[str, ...]:
@@ -216,6 +224,37 @@ def held_out_sentences(language: str) -> tuple[str, ...]:
 def words(language: str) -> tuple[str, ...]:
     """The words of a language, in order of their first use."""
     return tuple(dict.fromkeys(word for line in SENTENCES[language] for word in line.split()))
+
+
+def said_words(language: str, text: str) -> tuple[str, ...]:
+    """The words of a sentence, or of any other row of the language's words; none if there is another word in it."""
+    return sentence_words(language).get(text) or _taken_apart(language, text)
+
+
+@functools.cache
+def _taken_apart(language: str, text: str) -> tuple[str, ...]:
+    """Words of a language that make up a text, the longest first wherever there is a choice; none if none do."""
+    space = "" if language in SPACELESS else " "
+    if text in words(language):
+        return (text,)
+    for word in sorted(words(language), key=len, reverse=True):
+        if text.startswith(word + space) and (rest := _taken_apart(language, text[len(word + space) :])):
+            return (word, *rest)
+    return ()
+
+
+def random_words(language: str, most: int, rng: random.Random) -> tuple[str, ...]:
+    """One to ``most`` words of a language in random order, with no held-out sentence among them."""
+    withheld = [sentence_words(language)[text] for text in held_out_sentences(language)]
+    while True:
+        drawn = rng.choices(words(language), k=rng.randint(1, most))
+        drawn = said_words(language, written(language, drawn))
+        if not any(_follow_each_other(secret, drawn) for secret in withheld):
+            return drawn
+
+
+def _follow_each_other(parts: tuple[str, ...], row: tuple[str, ...]) -> bool:
+    return any(row[start : start + len(parts)] == parts for start in range(len(row) - len(parts) + 1))
 
 
 def spoken(language: str, word: str) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from happyhorse.data.scenes.scene import FPS, SAMPLE_RATE
-from happyhorse.data.scenes.sentences import sentence_words
+from happyhorse.data.scenes.sentences import said_words
 
 BANK_FILE = "speech_bank.safetensors"
 BANK_RATE = 16_000
@@ -102,9 +102,9 @@ def read_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def sentence(language: str, voice: str, text: str, lead_frames: int = LEAD_FRAMES) -> tuple[Spot, ...]:
-    """The words of a sentence of the bank, each with its place in the clip."""
+    """The words of a sentence, or of other words of the language, each with its place in the clip."""
     frame, spots = lead_frames, []
-    for name in sentence_words(language)[text]:
+    for name in said_words(language, text):
         word = Bank.load().word(language, voice, name)
         start = frame / FPS
         spots.append(Spot(word, start, start + word.seconds))

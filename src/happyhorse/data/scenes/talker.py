@@ -18,12 +18,23 @@ from torch import Tensor
 from happyhorse.data.scenes import acoustics, portrait
 from happyhorse.data.scenes.catalogue import vary
 from happyhorse.data.scenes.scene import FPS, Canvas, Plan, Truth
-from happyhorse.data.scenes.sentences import LANGUAGES, VOICES, held_out_sentences, sentences
+from happyhorse.data.scenes.sentences import (
+    LANGUAGES,
+    VOICES,
+    held_out_sentences,
+    random_words,
+    said_words,
+    sentences,
+    written,
+)
 from happyhorse.data.scenes.speech import LEAD_FRAMES, mouth_curve, sentence, sentence_seconds, speak
 from happyhorse.errors import ConfigError
 
 HELD_OUT_LOOKS = (("black", "green"), ("brown", "pink"), ("red", "yellow"), ("grey", "blue"))
 """Pairs of hair and background that are never trained on: 4 of 25."""
+
+MOST_WORDS = 5
+"""Most words of a talker who says words in random order."""
 
 TEMPLATES = (
     'a {voice} with {skin} skin and {hair} hair in front of a {background} wall says "{sentence}" in {language}',
@@ -99,6 +110,9 @@ class Talker:
     """The family of talking portraits; see ``scene.Family``."""
 
     name: str = "talker"
+    loose: float = 0.0
+    """Share of the trained talkers that say words in random order instead of a sentence, so that reading is learned
+    and not a list of sentences."""
     attributes: Mapping[str, tuple[str, ...]] = dataclasses.field(
         default_factory=lambda: {
             "voice": VOICES,
@@ -121,12 +135,12 @@ class Talker:
                 f"{self.name} is described by {', '.join(self.attributes)}, not by {', '.join(attributes)}"
             )
         for key, value in attributes.items():
-            if value not in self.attributes[key]:
+            if key != "sentence" and value not in self.attributes[key]:
                 raise ConfigError(f"{self.name} has no {key} {value}; it knows {', '.join(self.attributes[key])}")
-        spoken = sentences(attributes["language"])
-        if attributes["sentence"] not in spoken:
-            said = f"{attributes['sentence']} is not a sentence in {attributes['language']}"
-            raise ConfigError(f"{said}; a talker says one of: {', '.join(spoken)}")
+        language, text = attributes["language"], attributes["sentence"]
+        if not said_words(language, text):
+            known = ", ".join(sentences(language))
+            raise ConfigError(f"{text} is not a sentence in {language}; a talker says the words of: {known}")
         return tuple(attributes[key] for key in self.attributes)
 
     def choose(self, rng: random.Random, held_out: bool, seconds: float) -> dict[str, str]:
@@ -146,7 +160,18 @@ class Talker:
         secret = held_out_sentences(chosen["language"])
         texts = [text for text in sentences(chosen["language"]) if (text in secret) == new_sentence]
         fitting = [text for text in texts if self.fits(chosen | {"sentence": text}, seconds)]
-        return chosen | {"sentence": rng.choice(fitting or texts)}
+        said = chosen | {"sentence": rng.choice(fitting or texts)}
+        return self.loosened(said, rng, seconds) if not held_out and rng.random() < self.loose else said
+
+    def loosened(self, attributes: dict[str, str], rng: random.Random, seconds: float) -> dict[str, str]:
+        """The same talker with words in random order, as many of them as fit in ``seconds``."""
+        language = attributes["language"]
+        parts = random_words(language, MOST_WORDS, rng)
+        said = attributes | {"sentence": written(language, parts)}
+        while len(parts) > 1 and not self.fits(said, seconds):
+            parts = parts[:-1]
+            said = attributes | {"sentence": written(language, parts)}
+        return said
 
     def held_out(self, attributes: Mapping[str, str]) -> bool:
         unsaid = attributes["sentence"] in held_out_sentences(attributes["language"])
@@ -210,3 +235,5 @@ def speech(plan: Plan, samples: int) -> Tensor:
 
 
 FAMILY = Talker()
+LOOSE = Talker(loose=0.6)
+"""Talkers to learn reading from."""

@@ -17,6 +17,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {family.name: family for family in (ball.FAMILY, horse.FAMILY, walker.FAMILY, weather.FAMILY, talker.FAMILY)}
 )
 
+DRILLS: Mapping[str, Family] = MappingProxyType({"loose talker": talker.LOOSE})
+"""Variants of families that training alone asks for; their plans are plans of the family."""
+
 SHARES: Mapping[str, float] = MappingProxyType(
     {"ball": 0.36, "talker": 0.16, "horse": 0.12, "walker": 0.16, "weather": 0.2}
 )
@@ -29,16 +32,16 @@ SPLITS = ("train", "held_out")
 def sample_plan(seed: int, seconds: float, split: str = "train", family: str | None = None) -> Plan:
     """The scene of a seed: the same seed, seconds, split and family give the same plan.
 
-    ``split`` "held_out" draws among the combinations and sentences that are never trained on. ConfigError for an
-    unknown family or split.
+    ``family`` is one of FAMILIES or DRILLS. ``split`` "held_out" draws among the combinations and sentences that are
+    never trained on. ConfigError for an unknown family or split.
     """
     if split not in SPLITS:
         raise ConfigError(f"no split {split}; there are {', '.join(SPLITS)}")
-    if family is not None and family not in FAMILIES:
+    if family is not None and family not in {**FAMILIES, **DRILLS}:
         raise ConfigError(f"no family {family}; there are {', '.join(FAMILIES)}")
     rng = random.Random(f"{seed}-{split}")
     drawn = rng.choices(list(SHARES), list(SHARES.values()))[0]
-    chosen = FAMILIES[family or drawn]
+    chosen = DRILLS.get(family or drawn) or FAMILIES[family or drawn]
     return chosen.plan(seed, seconds, chosen.choose(rng, split == "held_out", seconds))
 
 

@@ -1,0 +1,144 @@
+"""A distillation from its name to its weights: ``happyhorse distill foal``.
+
+A run folder holds checkpoint-*.pt (the newest two), log.jsonl, and a candidate, the student's averaged weights, for
+every checkpoint: the ruler chooses among them (``happyhorse evaluate``), not the last step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from happyhorse.data.shards import LatentDataset
+from happyhorse.device import best_device, find_device
+from happyhorse.distillation.distill import DistillState, Tasks, update
+from happyhorse.distillation.roles import three_networks
+from happyhorse.errors import ConfigError
+from happyhorse.model.transformer import Transformer
+from happyhorse.recipes.distill import DistillConfig, distill_recipes
+from happyhorse.training import checkpoint
+from happyhorse.training.build import compile_blocks
+from happyhorse.training.loop import clock_words, due
+from happyhorse.training.machine import can_compile, prepare_machine
+from happyhorse.training.meters import append_record, trim_records
+from happyhorse.training.run import EXIT_INTERRUPTED, fill_cache, find_codecs, printer
+from happyhorse.training.stop import DONE, INTERRUPTED, Stop, Stopped
+from happyhorse.weights.store import save_module
+
+Report = Callable[[str], None]
+
+
+def distill(
+    name: str,
+    out: Path | str,
+    *,
+    resume: bool = True,
+    device: str | torch.device | None = None,
+    minutes: float | None = None,
+    latents: Path | None = None,
+    report: Report | None = None,
+) -> int:
+    """Distils by the recipe ``name`` in the folder ``out``; returns 0 when it is done or paused, 130 after Ctrl-C.
+
+    ``latents`` is a folder of cached latents; ``out / "cache"`` unless given. Raises ConfigError for an unknown recipe
+    or a folder that holds another run, WeightsError if the teacher cannot be read.
+    """
+    if name not in distill_recipes():
+        raise ConfigError(f'recipe "{name}" is unknown; known are {", ".join(distill_recipes())}')
+    config, report = distill_recipes()[name](), report or printer()
+    chosen, folder, stop = find_device(device, best_device()), Path(out), Stop(minutes)
+    prepare_machine(chosen)
+    folder.mkdir(parents=True, exist_ok=True)
+    with stop.listening():
+        try:
+            tasks = make_tasks(config, latents or folder / "cache", chosen, stop, report)
+        except Stopped as stopped:
+            report(f"{stopped} while encoding scenes; run the same command again to go on")
+            return EXIT_INTERRUPTED if stop.interrupted else 0
+        state = begin(config, folder, resume, chosen)
+        report(f"distilling: {config.name}, from update {state.step} to {config.stage.steps} on {chosen}, in {folder}")
+        ending = distill_loop(state, tasks, config, folder, stop, report)
+    return conclude(ending, state, config, report)
+
+
+def make_tasks(config: DistillConfig, folder: Path, device: torch.device, stop: Stop, report: Report) -> Tasks:
+    """Prompts and latents to begin with; what is not cached yet is made first."""
+    from happyhorse.codecs.text import Tokenizer
+
+    fill_cache(folder, config.caches, config.seed, find_codecs(None, device), device, stop, report)
+    return Tasks(config, LatentDataset(folder, config.seed, 0.0, device), Tokenizer.load(), device)
+
+
+def begin(config: DistillConfig, folder: Path, resume: bool, device: torch.device) -> DistillState:
+    """The roles at the teacher's weights, or at the folder's last checkpoint."""
+    torch.manual_seed(config.seed)
+    roles = three_networks(load_teacher(config.teacher, device))
+    if config.compile and can_compile(device):
+        for model in (roles.student, roles.real, roles.fake):
+            assert isinstance(model, Transformer)
+            compile_blocks(model)
+    state = DistillState.begin(roles, config)
+    if not (resume and checkpoint.restore(folder, state, config.fingerprint)):
+        checkpoint.remove(folder)
+    trim_records(folder / "log.jsonl", state.step)
+    return state
+
+
+def load_teacher(name: str, device: torch.device) -> Transformer:
+    """The generator of a model folder."""
+    from happyhorse.sampling.pipeline import load_parts
+    from happyhorse.weights.registry import resolve
+
+    model = load_parts(resolve(name), device).model
+    assert isinstance(model, Transformer)
+    return model.float()
+
+
+def distill_loop(
+    state: DistillState, tasks: Tasks, config: DistillConfig, folder: Path, stop: Stop, report: Report
+) -> str:
+    """Updates until the last one, an interruption or the end of the time; returns which of them."""
+    clock, sums, fresh = time.monotonic() - state.seconds, dict[str, float](), 0
+    while True:
+        # ------------------------------------------------------------------------------------------ once in a while
+        state.seconds = time.monotonic() - clock
+        ending = DONE if state.step == config.stage.steps else stop.reason()
+        if fresh and (ending or due(state.step, config.log_every)):
+            log(state, {name: value / fresh for name, value in sums.items()}, config, folder, report)
+            sums, fresh = {}, 0
+        if ending or (state.step and due(state.step, config.checkpoint_every)):
+            keep(state, config, folder)
+        if ending:
+            return ending
+        # ------------------------------------------------------------------------------------------------ one update
+        for name, value in update(state, tasks, config).items():
+            sums[name] = sums.get(name, 0.0) + value
+        fresh += 1
+
+
+def log(state: DistillState, figures: dict[str, float], config: DistillConfig, folder: Path, report: Report) -> None:
+    """A record in log.jsonl and a line for people."""
+    append_record(folder / "log.jsonl", {"step": state.step, "seconds": round(state.seconds, 1), **figures})
+    left = state.seconds / state.step * (config.stage.steps - state.step)
+    words = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    report(f"update {state.step}/{config.stage.steps}  {words}  {clock_words(left)} left")
+
+
+def keep(state: DistillState, config: DistillConfig, folder: Path) -> None:
+    """A checkpoint, and the student's average as a candidate."""
+    checkpoint.save(folder, state, config.fingerprint)
+    student = state.roles.student
+    with state.average.applied():
+        save_module(student, folder / f"student-{state.step:05d}.safetensors", torch.bfloat16)
+
+
+def conclude(ending: str, state: DistillState, config: DistillConfig, report: Report) -> int:
+    """Says how the run ended and how to go on; returns the exit code."""
+    if ending == DONE:
+        report(f"done: {state.step} updates in {clock_words(state.seconds)}")
+        return 0
+    report(f"{ending} at update {state.step} of {config.stage.steps}; run the same command again to go on")
+    return EXIT_INTERRUPTED if ending == INTERRUPTED else 0

@@ -1,0 +1,141 @@
+"""Distillation to few steps without guidance: ``happyhorse distill foal``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+
+from happyhorse.config import Config
+from happyhorse.errors import ConfigError
+from happyhorse.flow.timesteps import grid
+from happyhorse.recipes.foal import SHORT, SQUARE, TALL, WIDE, WORDS
+from happyhorse.recipes.recipe import CacheSet, KnownShares, OptimizerConfig, Stage
+from happyhorse.types import ClipShape
+
+STUDENT = OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.999), warmup=0.05, final=0.1)
+FAKE = STUDENT.replace(final=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class RenoiseLaw(Config):
+    """The levels at which the two scores are compared; t = 1 is noise."""
+
+    shift: float = 5.0
+    """Odds of a uniform level are multiplied by this."""
+    lowest: float = 0.02
+    """Levels below this are never drawn."""
+    highest: float = 0.98
+    """Nor are levels above this."""
+    early_lowest: float = 0.3
+    """The lowest level at the beginning: a teacher without a timestep misjudges unfamiliar leftovers near the data."""
+    early: float = 0.2
+    """Share of the updates that are the beginning."""
+
+    def lowest_at(self, progress: float) -> float:
+        """The lowest level after the share ``progress`` of the updates."""
+        return self.early_lowest if progress < self.early else self.lowest
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig(Config):
+    """One distillation."""
+
+    name: str
+    """The recipe's name."""
+    teacher: str
+    """Name or folder of the model to be distilled."""
+    stage: Stage
+    """Updates of the student, and the clips of each."""
+    caches: tuple[CacheSet, ...]
+    """Prompts, and the latents that are given, come from these."""
+    steps: int = 8
+    """Denoising steps of the student."""
+    shift: float = 5.0
+    """Shift of the student's levels."""
+    guidance: tuple[float, float] = (2.5, 3.0)
+    """Weights of the prompt that the teacher is asked with, for picture and sound."""
+    fake_updates: int = 5
+    """Updates of the fake score to one of the student."""
+    fake_per_rollout: int = 1
+    """Updates of the fake score on one batch of the student's clips, each with new noise."""
+    renoise: RenoiseLaw = dataclasses.field(default_factory=RenoiseLaw)
+    """Where the scores are compared."""
+    floor: float = 0.05
+    """The least size that a gradient is divided by."""
+    known: KnownShares = dataclasses.field(default_factory=KnownShares)
+    """How often which part is given."""
+    audio_weight: float = 1.0
+    """Weight of the sound against the picture."""
+    optimizer: OptimizerConfig = STUDENT
+    """The student's."""
+    fake_optimizer: OptimizerConfig = FAKE
+    """The fake score's: the most sensitive choice of all."""
+    ema_decay: float = 0.99
+    """Decay of the student's average, which is what is kept."""
+    text_multiple: int = 32
+    """Token rows are padded to a multiple of this."""
+    seed: int = 0
+    """Everything random follows from this and the number of the update."""
+    compile: bool = False
+    """Compile the blocks."""
+    log_every: int = 10
+    """Updates between two lines of progress."""
+    checkpoint_every: int = 50
+    """Updates between two checkpoints and candidates."""
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.stage.steps, self.stage.batch, self.fake_updates, self.fake_per_rollout) < 1:
+            raise ConfigError(f"recipe {self.name}: steps, updates and samples must be 1 or more")
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The student's levels."""
+        return tuple(grid(self.steps, self.shift))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ when anything that changes the numbers of the run differs."""
+        values = dataclasses.asdict(self)
+        for name in ("log_every", "checkpoint_every", "compile", "name", "caches"):
+            del values[name]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def foal_distill() -> DistillConfig:
+    """The foal in eight steps, on the clips that it was trained on."""
+    return DistillConfig(
+        name="foal",
+        teacher="foal",
+        stage=Stage(steps=600, batch=8, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
+        caches=(
+            CacheSet(SHORT, 4096),
+            CacheSet(SQUARE, 6144),
+            CacheSet(WIDE, 320),
+            CacheSet(TALL, 320),
+            CacheSet(WORDS, 12288, family="loose talker"),
+        ),
+        known=KnownShares(first_frame=0.12, last_frame=0.03, audio=0.08, video=0.1, prefix=0.04),
+        compile=True,
+    )
+
+
+def foal_distill_tiny() -> DistillConfig:
+    """A rehearsal of a few updates."""
+    small = ClipShape(0.5, 32, 32)
+    return DistillConfig(
+        name="foal-tiny",
+        teacher="foal",
+        stage=Stage(steps=4, batch=2, shapes=(small,)),
+        caches=(CacheSet(small, 8),),
+        steps=2,
+        fake_updates=2,
+        log_every=1,
+        checkpoint_every=2,
+    )
+
+
+def distill_recipes() -> dict[str, Callable[[], DistillConfig]]:
+    """Recipes by the names that ``happyhorse distill`` takes."""
+    return {"foal": foal_distill, "foal-tiny": foal_distill_tiny}
