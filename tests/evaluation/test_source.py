@@ -74,9 +74,10 @@ class Counting:
         self.made = []
         self.parts = type("Parts", (), {"sampling": Sampling(), "name": "counting", "fingerprint": "f00d"})()
 
-    def make(self, request, image, on_progress):
+    def make(self, request, given, on_progress):
+        image = given.image
         self.made.append((request.prompt, request.seed, None if image is None else image.pixels[0, 0].tolist()))
-        recipe = {"happyhorse": "0", "weights": "f00d", **request.recipe(), "image": image.source if image else None}
+        recipe = {"happyhorse": "0", "weights": "f00d", **request.recipe(), **given.sources()}
         frames = np.zeros((request.shape.frames, *SIZE, 3), np.uint8)
         return Clip(frames, np.zeros((1, 48_000), np.float32), 24, 24_000, recipe, {"denoise": 0.5})
 

@@ -6,7 +6,8 @@ import torch
 
 from happyhorse.codecs.images import write_png
 from happyhorse.errors import ConfigError, MediaError, PromptError, WeightsError
-from happyhorse.sampling.pipeline import Pipeline, Stopwatch, draw_noise, load_image
+from happyhorse.sampling.given import Given, load_image
+from happyhorse.sampling.pipeline import NOTHING, Pipeline, Stopwatch, draw_noise
 from happyhorse.sampling.request import make_request
 from happyhorse.types import ClipShape
 
@@ -58,7 +59,7 @@ def test_guidance_is_a_line_between_two_predictions(pipe):
     def latents(weight):
         request = make_request(pipe.parts.sampling, BALL, seed=1, steps=1, guidance=weight, sampler="euler")
         with torch.inference_mode():
-            return pipe.generate_latents(request, None, Stopwatch())
+            return pipe.generate_latents(request, NOTHING, Stopwatch())
 
     without, plain, guided = latents(0.0), latents(1.0), latents(3.0)
     for stream in ("video", "audio"):
@@ -81,7 +82,7 @@ def test_an_image_is_the_first_latent_frame(pipe, tmp_path):
     assert clip.frames.shape[1:3] == (96, 160), "the size follows the image"
     request = make_request(pipe.parts.sampling, BALL, seed=1, size="160x96")
     with torch.inference_mode():
-        latents = pipe.generate_latents(request, load_image(image), Stopwatch())
+        latents = pipe.generate_latents(request, Given(load_image(image)), Stopwatch())
         frame = torch.tensor([200, 60, 20]).view(1, 3, 1, 1, 1).expand(1, 3, 1, 96, 160) / 127.5 - 1
         given = pipe.parts.video.encode(frame)
     assert torch.equal(latents.video[:, :, :1], given)

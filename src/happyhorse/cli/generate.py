@@ -20,7 +20,8 @@ from happyhorse.clip import Clip, read_recipe
 from happyhorse.device import find_device
 from happyhorse.errors import ConfigError, MediaError, OutputError, PromptError
 from happyhorse.files import check_output
-from happyhorse.sampling.pipeline import Image, Pipeline, load_image, load_parts
+from happyhorse.sampling.given import Given, load_film, load_image, load_sound
+from happyhorse.sampling.pipeline import Pipeline, load_parts
 from happyhorse.sampling.request import SEED_MAX, Request, Sampling, make_request
 from happyhorse.weights.registry import resolve
 from happyhorse.weights.store import Manifest, read_manifest
@@ -51,6 +52,9 @@ class Options:
     output: Path | None = None
     model: str | None = None
     image: Path | None = None
+    last_image: Path | None = None
+    audio: Path | None = None
+    video: Path | None = None
     seconds: float | None = None
     aspect: str | None = None
     size: str | None = None
@@ -82,8 +86,8 @@ def generate_clips(options: Options) -> int:
     manifest = read_manifest(folder)
     if recipe:
         _note_differences(recipe, manifest)
-    image = _image(options, recipe)
-    jobs = make_jobs(options, recipe, Sampling.from_dict(manifest.sampling), image)
+    given = load_given(options, recipe)
+    jobs = make_jobs(options, recipe, Sampling.from_dict(manifest.sampling), given)
     device = find_device(options.device)
     began = time.perf_counter()
     with StageProgress() as progress:
@@ -93,15 +97,17 @@ def generate_clips(options: Options) -> int:
     loading = round(time.perf_counter() - began, 3)
     pipeline.parts.text.batch([text for job in jobs for text in (job.request.prompt, job.request.negative)])
     _note_unknown_words(manifest.name, jobs)
-    return _make(pipeline, jobs, image, options, loading)
+    for note in given.notes(jobs[0].request.shape):
+        say(f"note: {note}")
+    return _make(pipeline, jobs, given, options, loading)
 
 
-def _make(pipeline: Pipeline, jobs: list[Job], image: Image | None, options: Options, loading: float) -> int:
+def _make(pipeline: Pipeline, jobs: list[Job], given: Given, options: Options, loading: float) -> int:
     written = 0
     try:
         for job in jobs:
             with StageProgress() as progress:
-                clip = pipeline.make(job.request, image, progress)
+                clip = pipeline.make(job.request, given, progress)
                 progress("write", 0, 1)
                 began = time.perf_counter()
                 clip.save(job.path, options.overwrite)
@@ -131,7 +137,7 @@ def _tell(clip: Clip, path: Path, timings: Mapping[str, float], as_json: bool) -
     print(line, flush=True)
 
 
-def make_jobs(options: Options, recipe: Mapping[str, Any], sampling: Sampling, image: Image | None) -> list[Job]:
+def make_jobs(options: Options, recipe: Mapping[str, Any], sampling: Sampling, given: Given) -> list[Job]:
     """Every clip that is asked for, checked. Raises a HappyhorseError for the first that cannot be made."""
     if not 1 <= options.count <= COUNT_MAX:
         raise ConfigError(f"--count {options.count} is out of range; it may be 1 to {COUNT_MAX}")
@@ -142,19 +148,20 @@ def make_jobs(options: Options, recipe: Mapping[str, Any], sampling: Sampling, i
     seed = secrets.randbelow(SEED_MAX - COUNT_MAX) if seed is None else seed
     asked = {
         "negative": _first(options.negative, recipe.get("negative"), ""),
-        "seconds": _first(options.seconds, recipe.get("seconds")),
-        "size": _first(options.size, options.aspect, None if options.image else recipe.get("size")),
+        "seconds": _first(options.seconds, recipe.get("seconds"), given.seconds(sampling.seconds_max)),
+        "size": _first(options.size, options.aspect, None if options.image or options.video else recipe.get("size")),
         "steps": _first(options.steps, recipe.get("steps")),
         "guidance": _first(parse_guidance(options.guidance), _pair(recipe.get("guidance"))),
         "sampler": recipe.get("sampler"),
         "shift": recipe.get("shift"),
-        "image_aspect": image.aspect if image else None,
+        "image_aspect": given.aspect,
     }
     requests = [
         make_request(sampling, prompt, seed=seed + index, **asked)
         for prompt in prompts
         for index in range(options.count)
     ]
+    given.check(requests[0].shape)
     paths = output_paths(options.output, requests)
     for path in paths:
         check_output(path, options.overwrite)
@@ -248,16 +255,28 @@ def like_recipe(options: Options) -> dict[str, Any]:
     return recipe
 
 
-def _image(options: Options, recipe: Mapping[str, Any]) -> Image | None:
-    source = recipe.get("image")
-    if options.image is not None or not isinstance(source, dict):
-        return load_image(options.image)
-    image = None
+LOADERS = {"image": load_image, "last_image": load_image, "audio": load_sound, "video": load_film}
+"""How to read the media that may be given, by the names of their options and in recipes."""
+
+
+def load_given(options: Options, recipe: Mapping[str, Any]) -> Given:
+    """The media of the options, and those of the recipe that no option replaces."""
+    return Given(**{name: _medium(name, options, recipe) for name in LOADERS})
+
+
+def _medium(name: str, options: Options, recipe: Mapping[str, Any]) -> Any:
+    source, load = recipe.get(name), LOADERS[name]
+    if getattr(options, name) is not None or not isinstance(source, dict):
+        return load(getattr(options, name))
+    medium, word = None, name.replace("_", " ")
     with contextlib.suppress(MediaError):
-        image = load_image(str(source.get("path")))
-    if image is None or image.source["sha256"] != source.get("sha256"):
-        raise MediaError(f"{options.like} was made from the image {source.get('path')}, not found: give it by --image")
-    return image
+        medium = load(str(source.get("path")))
+    if medium is None or medium.source["sha256"] != source.get("sha256"):
+        option = "--" + name.replace("_", "-")
+        raise MediaError(
+            f"{options.like} was made from the {word} {source.get('path')}, not found: give it by {option}"
+        )
+    return medium
 
 
 def _note_differences(recipe: Mapping[str, Any], manifest: Manifest) -> None:

@@ -111,7 +111,12 @@ def generate(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The mp4, or a folder for it.")] = None,
     model: Annotated[str | None, typer.Option(help="A model's name or folder  [default: foal]")] = None,
     image: Annotated[Path | None, typer.Option(help="An image that becomes the first frame.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Length of the clip  [default: 5]")] = None,
+    last_image: Annotated[Path | None, typer.Option(help="An image that becomes the last frame.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A sound, to make the picture for.")] = None,
+    video: Annotated[Path | None, typer.Option(help="A film, to make the sound for.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Length of the clip  [default: 5, or that of the film or sound]")
+    ] = None,
     aspect: Annotated[str | None, typer.Option(help="1:1, 16:9 or 9:16  [default: 1:1, or the image's]")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, instead of --aspect.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same clip  [default: random]")] = None,
@@ -134,6 +139,9 @@ def generate(
         output=output,
         model=model,
         image=image,
+        last_image=last_image,
+        audio=audio,
+        video=video,
         seconds=seconds,
         aspect=aspect,
         size=size,

@@ -31,8 +31,10 @@ __all__ = [
     "MediaFacts",
     "fit_image",
     "probe",
+    "read_film",
     "read_image",
     "read_mp4",
+    "read_sound",
     "read_wav",
     "write_mp4",
     "write_png",
@@ -200,6 +202,30 @@ def read_mp4(path: Path | str) -> MediaClip:
     facts = probe(path)
     if not facts.sample_rate:
         raise MediaError(f"{path} has no sound; give a video with an audio track")
+    frames = _read_frames(path, facts)
+    try:
+        audio = _read_sound(path)
+    except (FFmpegError, UnicodeDecodeError) as error:
+        raise _unreadable(path) from error
+    if not audio.shape[1]:
+        raise _unreadable(path)
+    samples = round(len(frames) / facts.fps * facts.sample_rate) if facts.fps else audio.shape[1]
+    # AAC comes in blocks of 1024: what the last block holds past the picture's end is padding.
+    return MediaClip(frames, audio[:, :samples], facts.fps, facts.sample_rate, facts.comment)
+
+
+def read_film(path: Path | str) -> tuple[NDArray[np.uint8], float]:
+    """Frames [F, height, width, 3] of a video file, with or without sound, and their rate.
+
+    Raises MediaError if the file is missing, damaged, without picture, or larger than ``read_mp4`` takes.
+    """
+    facts = probe(path)
+    if not facts.fps:
+        raise MediaError(f"{path} does not say how many frames a second it has; give a video such as an mp4")
+    return _read_frames(Path(path), facts), facts.fps
+
+
+def _read_frames(path: Path, facts: MediaFacts) -> NDArray[np.uint8]:
     decoded = facts.width * facts.height * 3 * facts.fps * facts.seconds
     if decoded > DECODED_BYTES_MAX:
         limit = DECODED_BYTES_MAX >> 30
@@ -208,27 +234,25 @@ def read_mp4(path: Path | str) -> MediaClip:
         )
     try:
         with av.open(str(path)) as container:
-            decoded_frames = container.decode(video=0)
-            frames = [f.reformat(format="rgb24", interpolation=_TO_RGB).to_ndarray() for f in decoded_frames]
-        audio = _read_sound(path)
+            frames = [
+                frame.reformat(format="rgb24", interpolation=_TO_RGB).to_ndarray()
+                for frame in container.decode(video=0)
+            ]
     except (FFmpegError, UnicodeDecodeError) as error:
         raise _unreadable(path) from error
-    if not frames or not audio.shape[1]:
+    if not frames:
         raise _unreadable(path)
-    samples = round(len(frames) / facts.fps * facts.sample_rate) if facts.fps else audio.shape[1]
-    # AAC comes in blocks of 1024: what the last block holds past the picture's end is padding.
-    return MediaClip(
-        np.stack(frames).astype(np.uint8, copy=False), audio[:, :samples], facts.fps, facts.sample_rate, facts.comment
-    )
+    return np.stack(frames).astype(np.uint8, copy=False)
 
 
-def _read_sound(path: Path) -> NDArray[np.float32]:
+def _read_sound(path: Path, rate: int | None = None, layout: str | None = None) -> NDArray[np.float32]:
+    """Samples [channels, samples], at the file's own rate and layout unless others are given."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
-        resampler = AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+        resampler = AudioResampler(format="fltp", layout=layout or stream.layout, rate=rate or stream.rate)
         blocks = [part.to_ndarray() for frame in container.decode(audio=0) for part in resampler.resample(frame)]
         blocks += [part.to_ndarray() for part in resampler.resample(None)]
-        silence = np.zeros((stream.channels, 0), np.float32)
+        silence = np.zeros((1 if layout == "mono" else stream.channels, 0), np.float32)
         return np.concatenate([silence, *blocks], axis=1, dtype=np.float32)
 
 
@@ -248,15 +272,38 @@ def read_wav(path: Path | str) -> tuple[NDArray[np.float32], int]:
     Raises MediaError if the file is missing, too large, damaged, or holds no sound.
     """
     path = Path(path)
+    sample_rate = _sound_rate(path)
+    return _sound_of(path), sample_rate
+
+
+def read_sound(path: Path | str, sample_rate: int) -> NDArray[np.float32]:
+    """Sound [S] of a sound or video file, mixed to one channel and resampled; errors as of ``read_wav``."""
+    path = Path(path)
+    _sound_rate(path)
+    found = _sound_of(path, sample_rate, "mono")[0]
+    if not len(found):
+        raise MediaError(f"{path} holds no samples; give a sound file such as a wav")
+    return found
+
+
+def _sound_rate(path: Path) -> int:
+    """The sample rate of a sound file that may be read."""
     require_file(path, FILE_BYTES_MAX)
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise MediaError(f"{path} has no sound; give a sound file such as a wav")
-            sample_rate = container.streams.audio[0].rate
             seconds = (container.duration or 0) / 1_000_000
-        if seconds > SECONDS_MAX:
-            raise MediaError(f"{path} lasts {seconds:.0f} s; the limit is {SECONDS_MAX} s: cut it first")
-        return _read_sound(path), sample_rate
+            sample_rate = container.streams.audio[0].rate
+    except (FFmpegError, UnicodeDecodeError) as error:
+        raise MediaError(f"{path} is damaged or not a sound file; give a wav") from error
+    if seconds > SECONDS_MAX:
+        raise MediaError(f"{path} lasts {seconds:.0f} s; the limit is {SECONDS_MAX} s: cut it first")
+    return sample_rate
+
+
+def _sound_of(path: Path, rate: int | None = None, layout: str | None = None) -> NDArray[np.float32]:
+    try:
+        return _read_sound(path, rate, layout)
     except (FFmpegError, UnicodeDecodeError) as error:
         raise MediaError(f"{path} is damaged or not a sound file; give a wav") from error

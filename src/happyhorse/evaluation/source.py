@@ -24,7 +24,8 @@ from happyhorse.errors import HappyhorseError, MediaError
 from happyhorse.evaluation.measure import Case
 from happyhorse.evaluation.readings import Sample
 from happyhorse.files import whole_file
-from happyhorse.sampling.pipeline import Pipeline, Progress, load_image
+from happyhorse.sampling.given import Given, load_image
+from happyhorse.sampling.pipeline import Pipeline, Progress
 from happyhorse.sampling.request import Request, make_request
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
@@ -88,9 +89,9 @@ class ModelSource:
     def find(self, case: Case, take: str, picture: Picture) -> Path:
         path = self.folder / f"{case.name}{take}.mp4"
         request = self.request(case, take)
-        image = load_image(picture()) if take == "-image" else None
-        if not self._made(path, request, image.source if image else None):
-            clip = self.pipeline.make(request, image, self.on_progress)
+        given = Given(image=load_image(picture())) if take == "-image" else Given()
+        if not self._made(path, request, given):
+            clip = self.pipeline.make(request, given, self.on_progress)
             clip.save(path, overwrite=True)
             self._note_time(path.name, sum(clip.timings.values()))
         return path
@@ -118,13 +119,13 @@ class ModelSource:
             **dataclasses.asdict(self.settings),
         )
 
-    def _made(self, path: Path, request: Request, image: Mapping[str, Any] | None) -> bool:
+    def _made(self, path: Path, request: Request, given: Given) -> bool:
         """Whether the file holds the clip of this request."""
         try:
             recipe = read_recipe(path)
         except MediaError:
             return False
-        wanted = {"weights": self.pipeline.parts.fingerprint, **request.recipe(), "image": image}
+        wanted = {"weights": self.pipeline.parts.fingerprint, **request.recipe(), **given.sources()}
         return all(recipe.get(key) == value for key, value in wanted.items())
 
 

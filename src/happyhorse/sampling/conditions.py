@@ -15,7 +15,7 @@ from torch import Tensor
 
 from happyhorse.codecs.codec import VideoCoder
 from happyhorse.codecs.images import fit_image
-from happyhorse.types import Known, Latents
+from happyhorse.types import SPACE_STRIDE, TIME_STRIDE, Known, Latents
 
 
 def nothing(like: Latents) -> Known:
@@ -51,12 +51,22 @@ def _rows(start: int, count: int, total: int) -> slice:
     return slice(start, start + count)
 
 
-def with_image(known: Known, image: NDArray[np.uint8], codec: VideoCoder, start: int = 0) -> Known:
-    """``known`` with an RGB image [rows, columns, 3] as latent frame ``start``, cropped and resized to the picture."""
-    height, width = (16 * side for side in known.latents.video.shape[3:])
-    frame = picture(fit_image(image, height, width)[None]).to(known.latents.video.device)
-    latent = codec.encode(frame)
-    return with_video(known, latent.expand(known.latents.video.shape[0], -1, -1, -1, -1), start)
+def with_image(known: Known, image: NDArray[np.uint8], codec: VideoCoder) -> Known:
+    """``known`` with an RGB image [rows, columns, 3] as the first frame, cropped and resized to the picture."""
+    return with_video(known, _still(known, image, codec, frames=1))
+
+
+def with_last_image(known: Known, image: NDArray[np.uint8], codec: VideoCoder) -> Known:
+    """``known`` with an RGB image as the last latent frame, whose four frames all show it."""
+    return with_video(known, _still(known, image, codec, frames=1 + TIME_STRIDE)[:, :, -1:], start=-1)
+
+
+def _still(known: Known, image: NDArray[np.uint8], codec: VideoCoder, frames: int) -> Tensor:
+    """Latents of a picture that stands still, for every clip of the batch."""
+    height, width = (SPACE_STRIDE * side for side in known.latents.video.shape[3:])
+    still = np.repeat(fit_image(image, height, width)[None], frames, axis=0)
+    latent = codec.encode(picture(still).to(known.latents.video.device))
+    return latent.expand(known.latents.video.shape[0], -1, -1, -1, -1)
 
 
 def picture(frames: NDArray[np.uint8]) -> Tensor:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,24 +21,24 @@ from happyhorse import __version__
 from happyhorse.clip import Clip
 from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
 from happyhorse.codecs.codec import AudioCoder, TextCoder, VideoCoder
-from happyhorse.codecs.images import read_image
 from happyhorse.codecs.text import Tokenizer
 from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
 from happyhorse.config import ModelConfig
 from happyhorse.device import find_device
-from happyhorse.errors import MediaError
 from happyhorse.flow.guidance import GuidanceScale, guide
 from happyhorse.flow.timesteps import grid
 from happyhorse.model.transformer import Transformer
 from happyhorse.sampling import conditions, samplers
+from happyhorse.sampling.given import SAMPLE_RATE, Given, load_film, load_image, load_sound
 from happyhorse.sampling.request import Request, Sampling, make_request
-from happyhorse.types import ClipShape, Known, Latents
+from happyhorse.types import ClipShape, Latents
 from happyhorse.weights.registry import resolve
 from happyhorse.weights.store import load_config, load_module, read_manifest, verified
 
-SAMPLE_RATE = 24_000
 VIDEO_CHANNELS = 48
 AUDIO_CHANNELS = 64
+NOTHING = Given()
+"""Nothing is given."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage ("read", "denoise", "picture", "sound"), what is done of it and its total."""
@@ -60,18 +59,6 @@ class Parts:
     """The model's name, for recipes."""
     fingerprint: str
     """Hash over all weights, for recipes."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Image:
-    """A picture to start from, and what the recipe says of it."""
-
-    pixels: NDArray[np.uint8]
-    source: dict[str, Any]
-
-    @property
-    def aspect(self) -> float:
-        return self.pixels.shape[1] / self.pixels.shape[0]
 
 
 class Pipeline:
@@ -101,6 +88,9 @@ class Pipeline:
         guidance: float | tuple[float, float] | None = None,
         negative: str = "",
         image: Path | str | NDArray[np.uint8] | None = None,
+        last_image: Path | str | NDArray[np.uint8] | None = None,
+        audio: Path | str | NDArray[np.float32] | None = None,
+        video: Path | str | NDArray[np.uint8] | None = None,
         sampler: str | None = None,
         shift: float | None = None,
         on_progress: Progress | None = None,
@@ -108,46 +98,50 @@ class Pipeline:
         """Makes one clip. What is not given comes from the model's own defaults; a missing seed is drawn and recorded.
 
         ``size`` is (width, height), "WxH" or an aspect ("1:1", "16:9", "9:16"); ``guidance`` one weight or a pair
-        (picture, sound); ``image`` (a file or uint8 [rows, columns, 3]) becomes the first frame.
+        (picture, sound). Media are files or arrays: ``image`` and ``last_image`` (uint8 [rows, columns, 3]) become
+        the first and the last frame; ``audio`` (float32 [S] at 24 kHz) is a sound to make the picture for, ``video``
+        (uint8 [F, rows, columns, 3] at 24 frames a second) a silent film to make the sound for; the clip keeps either
+        as it is, and is as long unless ``seconds`` says otherwise.
         Raises PromptError, SizeError, ConfigError or MediaError for what cannot be made.
         """
-        start = load_image(image)
+        given = Given(load_image(image), load_image(last_image), load_sound(audio), load_film(video))
         request = make_request(
             self.parts.sampling,
             prompt,
             negative=negative,
-            seconds=seconds,
+            seconds=given.seconds(self.parts.sampling.seconds_max) if seconds is None else seconds,
             size=size,
             seed=seed,
             steps=steps,
             guidance=guidance,
             sampler=sampler,
             shift=shift,
-            image_aspect=start.aspect if start else None,
+            image_aspect=given.aspect,
         )
-        return self.make(request, start, on_progress)
+        return self.make(request, given, on_progress)
 
-    def make(self, request: Request, image: Image | None = None, on_progress: Progress | None = None) -> Clip:
-        """The clip of a complete request."""
+    def make(self, request: Request, given: Given = NOTHING, on_progress: Progress | None = None) -> Clip:
+        """The clip of a complete request, around what is given. Raises SizeError if a film is too short for it."""
+        given.check(request.shape)
         watch = Stopwatch(on_progress)
         with torch.inference_mode():
-            latents = self.generate_latents(request, image, watch)
-            frames, audio = self.decode(latents, request.shape, watch)
+            latents = self.generate_latents(request, given, watch)
+            frames, audio = given.kept(*self.decode(latents, request.shape, watch))
         recipe = {
             "happyhorse": __version__,
             "model": self.parts.name,
             "weights": self.parts.fingerprint,
             **request.recipe(),
-            "image": image.source if image else None,
+            **given.sources(),
         }
         return Clip(frames, audio, request.shape.fps, SAMPLE_RATE, recipe, watch.seconds)
 
-    def generate_latents(self, request: Request, image: Image | None, watch: Stopwatch) -> Latents:
+    def generate_latents(self, request: Request, given: Given, watch: Stopwatch) -> Latents:
         """Clean latents, batch 1, of a request."""
         generator = torch.Generator().manual_seed(request.seed)
         noise = draw_noise(request.shape, generator).to(self.device)
         with watch.stage("read", 1):
-            known = self._known(noise, image)
+            known = given.known(noise, request.shape, self.parts.video, self.parts.audio)
             velocity = self._velocity(request, noise)
         with watch.stage("denoise", request.steps) as advance:
             sampler = {"euler": samplers.euler, "unipc": samplers.unipc, "dmd": samplers.dmd}[request.sampler]
@@ -155,11 +149,6 @@ class Pipeline:
             return sampler(
                 velocity, noise, sigmas, known=known, generator=generator, on_step=lambda done, _: advance(done)
             )
-
-    def _known(self, like: Latents, image: Image | None) -> Known | None:
-        if image is None:
-            return None
-        return conditions.with_image(conditions.nothing(like), image.pixels, self.parts.video)
 
     def _velocity(self, request: Request, like: Latents) -> Callable[[Latents], Latents]:
         """The guided velocity: the prompt and the negative prompt go through the model as one batch of two."""
@@ -218,23 +207,6 @@ def draw_noise(shape: ClipShape, generator: torch.Generator) -> Latents:
 
 def _repeat(latents: Latents, count: int) -> Latents:
     return latents.map(lambda stream: torch.cat([stream] * count))
-
-
-def load_image(image: Path | str | NDArray[np.uint8] | None) -> Image | None:
-    """Reads a picture to start from. Raises MediaError if it is not one."""
-    if image is None:
-        return None
-    if isinstance(image, str | Path):
-        pixels = read_image(image)
-        return Image(pixels, {"path": str(image), "sha256": image_hash(pixels)})
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise MediaError(f"an image array must be uint8 [rows, columns, 3]; got {image.dtype} {list(image.shape)}")
-    return Image(image, {"path": None, "sha256": image_hash(image)})
-
-
-def image_hash(pixels: NDArray[np.uint8]) -> str:
-    """SHA-256 of a picture's size and pixels."""
-    return hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
 def load_parts(folder: Path, device: torch.device) -> Parts:
