@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from happyhorse.clip import Clip, read_recipe
 from happyhorse.device import find_device
 from happyhorse.errors import ConfigError, MediaError, OutputError, PromptError
 from happyhorse.files import check_output
+from happyhorse.sampling.extend import Start, check_length, extend, load_start
 from happyhorse.sampling.given import Given, load_film, load_image, load_sound
-from happyhorse.sampling.pipeline import Pipeline, load_parts
+from happyhorse.sampling.pipeline import NOTHING, Pipeline, Progress, load_parts
 from happyhorse.sampling.request import SEED_MAX, Request, Sampling, make_request
 from happyhorse.weights.registry import resolve
 from happyhorse.weights.store import Manifest, read_manifest
@@ -55,6 +56,7 @@ class Options:
     last_image: Path | None = None
     audio: Path | None = None
     video: Path | None = None
+    extend: Path | None = None
     seconds: float | None = None
     aspect: str | None = None
     size: str | None = None
@@ -86,8 +88,10 @@ def generate_clips(options: Options) -> int:
     manifest = read_manifest(folder)
     if recipe:
         _note_differences(recipe, manifest)
-    given = load_given(options, recipe)
-    jobs = make_jobs(options, recipe, Sampling.from_dict(manifest.sampling), given)
+    given, longer = load_given(options, recipe), load_longer(options, recipe)
+    if longer and given != NOTHING:
+        raise ConfigError("--extend goes on from a clip alone; give it without an image, sound or film")
+    jobs = make_jobs(options, recipe, Sampling.from_dict(manifest.sampling), given, longer)
     device = find_device(options.device)
     began = time.perf_counter()
     with StageProgress() as progress:
@@ -97,17 +101,23 @@ def generate_clips(options: Options) -> int:
     loading = round(time.perf_counter() - began, 3)
     pipeline.parts.text.batch([text for job in jobs for text in (job.request.prompt, job.request.negative)])
     _note_unknown_words(manifest.name, jobs)
-    for note in given.notes(jobs[0].request.shape):
+    for note in (longer.start if longer else given).notes(jobs[0].request.shape):
         say(f"note: {note}")
-    return _make(pipeline, jobs, given, options, loading)
+
+    def make(request: Request, progress: Progress) -> Clip:
+        if longer:
+            return extend(pipeline, longer.start, request, longer.seconds(options, recipe, request), progress)
+        return pipeline.make(request, given, progress)
+
+    return _make(make, jobs, options, loading)
 
 
-def _make(pipeline: Pipeline, jobs: list[Job], given: Given, options: Options, loading: float) -> int:
+def _make(make: Callable[[Request, Progress], Clip], jobs: list[Job], options: Options, loading: float) -> int:
     written = 0
     try:
         for job in jobs:
             with StageProgress() as progress:
-                clip = pipeline.make(job.request, given, progress)
+                clip = make(job.request, progress)
                 progress("write", 0, 1)
                 began = time.perf_counter()
                 clip.save(job.path, options.overwrite)
@@ -137,7 +147,9 @@ def _tell(clip: Clip, path: Path, timings: Mapping[str, float], as_json: bool) -
     print(line, flush=True)
 
 
-def make_jobs(options: Options, recipe: Mapping[str, Any], sampling: Sampling, given: Given) -> list[Job]:
+def make_jobs(
+    options: Options, recipe: Mapping[str, Any], sampling: Sampling, given: Given, longer: Longer | None
+) -> list[Job]:
     """Every clip that is asked for, checked. Raises a HappyhorseError for the first that cannot be made."""
     if not 1 <= options.count <= COUNT_MAX:
         raise ConfigError(f"--count {options.count} is out of range; it may be 1 to {COUNT_MAX}")
@@ -148,13 +160,16 @@ def make_jobs(options: Options, recipe: Mapping[str, Any], sampling: Sampling, g
     seed = secrets.randbelow(SEED_MAX - COUNT_MAX) if seed is None else seed
     asked = {
         "negative": _first(options.negative, recipe.get("negative"), ""),
-        "seconds": _first(options.seconds, recipe.get("seconds"), given.seconds(sampling.seconds_max)),
+        # With --extend the length is that of all windows together, and a window has the model's own.
+        "seconds": None
+        if longer
+        else _first(options.seconds, recipe.get("seconds"), given.seconds(sampling.seconds_max)),
         "size": _first(options.size, options.aspect, None if options.image or options.video else recipe.get("size")),
         "steps": _first(options.steps, recipe.get("steps")),
         "guidance": _first(parse_guidance(options.guidance), _pair(recipe.get("guidance"))),
         "sampler": recipe.get("sampler"),
         "shift": recipe.get("shift"),
-        "image_aspect": given.aspect,
+        "image_aspect": longer.start.film.aspect if longer else given.aspect,
     }
     requests = [
         make_request(sampling, prompt, seed=seed + index, **asked)
@@ -162,6 +177,8 @@ def make_jobs(options: Options, recipe: Mapping[str, Any], sampling: Sampling, g
         for index in range(options.count)
     ]
     given.check(requests[0].shape)
+    if longer:
+        check_length(longer.start, longer.seconds(options, recipe, requests[0]))
     paths = output_paths(options.output, requests)
     for path in paths:
         check_output(path, options.overwrite)
@@ -253,6 +270,33 @@ def like_recipe(options: Options) -> dict[str, Any]:
         if key in recipe and (not isinstance(recipe[key], kinds) or isinstance(recipe[key], bool)):
             raise MediaError(f"the recipe in {options.like} is damaged: {key} is {recipe[key]!r}")
     return recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Longer:
+    """A clip that goes on."""
+
+    start: Start
+
+    def seconds(self, options: Options, recipe: Mapping[str, Any], window: Request) -> float:
+        """How long it becomes: by one window's length longer unless asked otherwise."""
+        asked = _first(options.seconds, None if options.extend else recipe.get("seconds"))
+        return self.start.seconds + window.shape.seconds if asked is None else asked
+
+
+def load_longer(options: Options, recipe: Mapping[str, Any]) -> Longer | None:
+    """The clip to go on from, if one is given or in the recipe."""
+    if options.extend is not None:
+        return Longer(load_start(options.extend))
+    source = recipe.get("extend")
+    if not isinstance(source, dict):
+        return None
+    start = None
+    with contextlib.suppress(MediaError):
+        start = load_start(str(source.get("path")))
+    if start is None or start.film.source["sha256"] != source.get("sha256"):
+        raise MediaError(f"{options.like} goes on from the clip {source.get('path')}, not found: give it by --extend")
+    return Longer(start)
 
 
 LOADERS = {"image": load_image, "last_image": load_image, "audio": load_sound, "video": load_film}

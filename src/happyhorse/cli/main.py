@@ -114,6 +114,7 @@ def generate(
     last_image: Annotated[Path | None, typer.Option(help="An image that becomes the last frame.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A sound, to make the picture for.")] = None,
     video: Annotated[Path | None, typer.Option(help="A film, to make the sound for.")] = None,
+    extend: Annotated[Path | None, typer.Option(help="A clip to go on from, up to --seconds in all.")] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Length of the clip  [default: 5, or that of the film or sound]")
     ] = None,
@@ -142,6 +143,7 @@ def generate(
         last_image=last_image,
         audio=audio,
         video=video,
+        extend=extend,
         seconds=seconds,
         aspect=aspect,
         size=size,

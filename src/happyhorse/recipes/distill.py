@@ -129,6 +129,7 @@ def foal_distill_tiny() -> DistillConfig:
         teacher="foal",
         stage=Stage(steps=4, batch=2, shapes=(small,)),
         caches=(CacheSet(small, 8),),
+        known=KnownShares(first_frame=0.5, last_frame=0, audio=0, video=0, prefix=0),
         steps=2,
         fake_updates=2,
         log_every=1,

@@ -71,6 +71,16 @@ class Film:
 
 
 @dataclasses.dataclass(frozen=True)
+class Beginning:
+    """Picture and sound that a clip goes on from."""
+
+    frames: NDArray[np.uint8]
+    """[4 k + 1, height, width, 3] at 24 frames a second, in the clip's size."""
+    waveform: NDArray[np.float32]
+    """[1000 (4 k + 1)] at 24 kHz."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Given:
     """Everything that is given for a clip; most often nothing."""
 
@@ -82,6 +92,8 @@ class Given:
     """The clip has this sound; its picture is made for it."""
     video: Film | None = None
     """The clip has this picture; its sound is made for it."""
+    beginning: Beginning | None = None
+    """The clip begins with these; see ``extend.py``."""
 
     def __post_init__(self) -> None:
         if self.video and self.audio:
@@ -126,7 +138,7 @@ class Given:
 
     def known(self, like: Latents, shape: ClipShape, video: VideoCoder, audio: AudioCoder) -> Known | None:
         """The given parts as latents of the shape of ``like``; None if nothing is given."""
-        if not (self.image or self.last_image or self.audio or self.video):
+        if not (self.image or self.last_image or self.audio or self.video or self.beginning):
             return None
         known = conditions.nothing(like)
         if self.image:
@@ -138,6 +150,11 @@ class Given:
             known = conditions.with_video(known, video.encode(frames))
         if self.audio:
             wave = torch.from_numpy(self.samples(shape.padded_frames))[None].to(like.audio.device)
+            known = conditions.with_audio(known, audio.encode(wave))
+        if self.beginning:
+            frames = conditions.picture(self.beginning.frames).to(like.video.device)
+            known = conditions.with_video(known, video.encode(frames))
+            wave = torch.from_numpy(self.beginning.waveform)[None].to(like.audio.device)
             known = conditions.with_audio(known, audio.encode(wave))
         return known
 

@@ -196,7 +196,7 @@ class Stopwatch:
         tell(0)
         yield tell
         tell(total)
-        self.seconds[name] = round(time.perf_counter() - began, 3)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - began, 3)
 
 
 def draw_noise(shape: ClipShape, generator: torch.Generator) -> Latents:
