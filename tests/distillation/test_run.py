@@ -66,6 +66,18 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(whole, tmp_pa
     torch.testing.assert_close(*ends, rtol=0, atol=0)
 
 
+def test_stacks_on_one_backbone_leave_a_plain_student(whole, tmp_path, monkeypatch):
+    recipe = distill_recipes()["foal-tiny"]().replace(rank=2)
+    monkeypatch.setattr(runs, "distill_recipes", lambda: {"foal-tiny": lambda: recipe})
+    assert distill("foal-tiny", tmp_path, device="cpu", latents=whole[0] / "cache", report=print) == 0
+    found, teacher = (
+        vector(model) for model in (student(tmp_path / "student-00004.safetensors"), load_teacher("foal", CPU))
+    )
+    assert found.shape == teacher.shape and not torch.equal(found, teacher)
+    small, large = ((next(folder.glob("checkpoint-*4.pt"))).stat().st_size for folder in (tmp_path, whole[0]))
+    assert small < large / 10
+
+
 def test_an_unknown_recipe_is_named_with_the_known_ones(tmp_path):
     with pytest.raises(ConfigError, match='"pony" is unknown; known are foal, foal-tiny'):
         distill("pony", tmp_path)

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from happyhorse.codecs.codec import TextCoder
 from happyhorse.data.batch import Source, seeded
 from happyhorse.distillation import dmd
-from happyhorse.distillation.roles import Roles, conditional, with_guidance
+from happyhorse.distillation.roles import Role, Roles, conditional, with_guidance
 from happyhorse.distillation.rollout import rollout
 from happyhorse.flow.guidance import GuidanceScale
 from happyhorse.recipes.distill import DistillConfig
@@ -149,7 +149,7 @@ def update_fake(
     return {"fake video": video.item(), "fake audio": audio.item()}
 
 
-def roll(student: nn.Module, task: Task, config: DistillConfig) -> Latents:
+def roll(student: Role, task: Task, config: DistillConfig) -> Latents:
     """The student's clean output at a random step."""
     exit_step = int(torch.randint(config.steps, (1,), generator=task.generator))
     noise = draw_noise(task.like, task.generator).to(task.like.video.device)

@@ -15,7 +15,7 @@ import torch
 from happyhorse.data.shards import LatentDataset
 from happyhorse.device import best_device, find_device
 from happyhorse.distillation.distill import DistillState, Tasks, update
-from happyhorse.distillation.roles import three_networks
+from happyhorse.distillation.roles import one_backbone, plain, three_networks
 from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.distill import DistillConfig, distill_recipes
@@ -75,11 +75,12 @@ def make_tasks(config: DistillConfig, folder: Path, device: torch.device, stop: 
 def begin(config: DistillConfig, folder: Path, resume: bool, device: torch.device) -> DistillState:
     """The roles at the teacher's weights, or at the folder's last checkpoint."""
     torch.manual_seed(config.seed)
-    roles = three_networks(load_teacher(config.teacher, device))
+    teacher = load_teacher(config.teacher, device)
+    roles = one_backbone(teacher, config.rank) if config.rank else three_networks(teacher)
     if config.compile and can_compile(device):
-        for model in (roles.student, roles.real, roles.fake):
-            assert isinstance(model, Transformer)
-            compile_blocks(model)
+        for role in (roles.student, roles.real, roles.fake):
+            if isinstance(role, Transformer):  # a stack on a backbone is not compiled: it changes what a layer does
+                compile_blocks(role)
     state = DistillState.begin(roles, config)
     if not (resume and checkpoint.restore(folder, state, config.fingerprint)):
         checkpoint.remove(folder)
@@ -130,9 +131,8 @@ def log(state: DistillState, figures: dict[str, float], config: DistillConfig, f
 def keep(state: DistillState, config: DistillConfig, folder: Path) -> None:
     """A checkpoint, and the student's average as a candidate."""
     checkpoint.save(folder, state, config.fingerprint)
-    student = state.roles.student
     with state.average.applied():
-        save_module(student, folder / f"student-{state.step:05d}.safetensors", torch.bfloat16)
+        save_module(plain(state.roles.student), folder / f"student-{state.step:05d}.safetensors", torch.bfloat16)
 
 
 def conclude(ending: str, state: DistillState, config: DistillConfig, report: Report) -> int:

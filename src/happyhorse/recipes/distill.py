@@ -76,6 +76,8 @@ class DistillConfig(Config):
     """Decay of the student's average, which is what is kept."""
     text_multiple: int = 32
     """Token rows are padded to a multiple of this."""
+    rank: int = 0
+    """Rank of the stacks on one backbone; 0 for three networks of full size."""
     seed: int = 0
     """Everything random follows from this and the number of the update."""
     compile: bool = False

@@ -118,4 +118,4 @@ def joined(old: NDArray[np.float32], again: NDArray[np.float32], new: NDArray[np
     length = min(round(FADE * SAMPLE_RATE), len(again))
     weight = (0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / length)).astype(np.float32)
     faded = (1 - weight) * old[-length:] + weight * again[-length:]
-    return np.concatenate([old[:-length], faded, new])
+    return np.concatenate([old[:-length], faded, new], dtype=np.float32)
