@@ -88,10 +88,11 @@ def generate_clips(options: Options) -> int:
     manifest = read_manifest(folder)
     if recipe:
         _note_differences(recipe, manifest)
-    given, longer = load_given(options, recipe), load_longer(options, recipe)
+    sampling = Sampling.from_dict(manifest.sampling)
+    given, longer = load_given(options, recipe), load_longer(options, recipe, sampling)
     if longer and given != NOTHING:
         raise ConfigError("--extend goes on from a clip alone; give it without an image, sound or film")
-    jobs = make_jobs(options, recipe, Sampling.from_dict(manifest.sampling), given, longer)
+    jobs = make_jobs(options, recipe, sampling, given, longer)
     device = find_device(options.device)
     began = time.perf_counter()
     with StageProgress() as progress:
@@ -106,7 +107,7 @@ def generate_clips(options: Options) -> int:
 
     def make(request: Request, progress: Progress) -> Clip:
         if longer:
-            return extend(pipeline, longer.start, request, longer.seconds(options, recipe, request), progress)
+            return extend(pipeline, longer.start, request, longer.seconds, progress)
         return pipeline.make(request, given, progress)
 
     return _make(make, jobs, options, loading)
@@ -177,8 +178,6 @@ def make_jobs(
         for index in range(options.count)
     ]
     given.check(requests[0].shape)
-    if longer:
-        check_length(longer.start, longer.seconds(options, recipe, requests[0]))
     paths = output_paths(options.output, requests)
     for path in paths:
         check_output(path, options.overwrite)
@@ -274,20 +273,26 @@ def like_recipe(options: Options) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Longer:
-    """A clip that goes on."""
+    """A clip that goes on, and how long it becomes."""
 
     start: Start
-
-    def seconds(self, options: Options, recipe: Mapping[str, Any], window: Request) -> float:
-        """How long it becomes: by one window's length longer unless asked otherwise."""
-        asked = _first(options.seconds, None if options.extend else recipe.get("seconds"))
-        return self.start.seconds + window.shape.seconds if asked is None else asked
+    seconds: float
 
 
-def load_longer(options: Options, recipe: Mapping[str, Any]) -> Longer | None:
-    """The clip to go on from, if one is given or in the recipe."""
+def load_longer(options: Options, recipe: Mapping[str, Any], sampling: Sampling) -> Longer | None:
+    """The clip to go on from, if one is given or in the recipe; it grows by the model's length unless told otherwise."""
+    start = _start(options, recipe)
+    if start is None:
+        return None
+    asked = _first(options.seconds, None if options.extend else recipe.get("seconds"))
+    longer = Longer(start, start.seconds + sampling.seconds if asked is None else asked)
+    check_length(start, longer.seconds)
+    return longer
+
+
+def _start(options: Options, recipe: Mapping[str, Any]) -> Start | None:
     if options.extend is not None:
-        return Longer(load_start(options.extend))
+        return load_start(options.extend)
     source = recipe.get("extend")
     if not isinstance(source, dict):
         return None
@@ -296,7 +301,7 @@ def load_longer(options: Options, recipe: Mapping[str, Any]) -> Longer | None:
         start = load_start(str(source.get("path")))
     if start is None or start.film.source["sha256"] != source.get("sha256"):
         raise MediaError(f"{options.like} goes on from the clip {source.get('path')}, not found: give it by --extend")
-    return Longer(start)
+    return start
 
 
 LOADERS = {"image": load_image, "last_image": load_image, "audio": load_sound, "video": load_film}
