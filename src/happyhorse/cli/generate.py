@@ -280,7 +280,7 @@ class Longer:
 
 
 def load_longer(options: Options, recipe: Mapping[str, Any], sampling: Sampling) -> Longer | None:
-    """The clip to go on from, if one is given or in the recipe; it grows by the model's length unless told otherwise."""
+    """The clip to go on from, if one is given or in the recipe; unless asked otherwise, as much again as a clip has."""
     start = _start(options, recipe)
     if start is None:
         return None

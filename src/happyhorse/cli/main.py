@@ -197,17 +197,18 @@ def scenes(
 @app.command()
 @stoppable
 def train(
-    recipe: Annotated[str, typer.Argument(help="foal-codec, foal or foal-asr.")],
+    recipe: Annotated[str, typer.Argument(help="foal-codec, foal, foal-reading or foal-asr.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run  [default: runs/RECIPE]")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the folder's last checkpoint.")] = True,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: a GPU if there is one]")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop, resumable, after this long.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Weights to start from, instead of nothing.")] = None,
     debug: Debug = False,
 ) -> int:
-    """Train a model from nothing."""
+    """Train a model from nothing, or go on from weights."""
     from happyhorse.cli.train import train_recipe
 
-    return train_recipe(recipe, out, resume, device, minutes)
+    return train_recipe(recipe, out, resume, device, minutes, init)
 
 
 @app.command()

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def train_recipe(name: str, out: Path | None, resume: bool, device: str | None, minutes: float | None) -> int:
+def train_recipe(
+    name: str, out: Path | None, resume: bool, device: str | None, minutes: float | None, init: Path | None
+) -> int:
     """Trains the recipe ``name`` into ``out`` and returns the exit code."""
+    from happyhorse.errors import ConfigError
     from happyhorse.recipes.codec import codec_recipes
     from happyhorse.recipes.ear import ear_recipes
 
     folder = out or Path("runs") / name
+    if init and name in {**codec_recipes(), **ear_recipes()}:
+        raise ConfigError(f"--init gives a generator weights to start from; {name} begins from nothing")
     if name in codec_recipes():
         from happyhorse.training.codec import train_codecs
 
@@ -21,4 +26,4 @@ def train_recipe(name: str, out: Path | None, resume: bool, device: str | None, 
         return train_ear(ear_recipes()[name](), folder, minutes)
     from happyhorse.training.run import train
 
-    return train(name, folder, resume=resume, device=device, minutes=minutes) or 0
+    return train(name, folder, resume=resume, device=device, minutes=minutes, init=init) or 0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from happyhorse.config import Config
 from happyhorse.errors import ConfigError
 from happyhorse.flow.timesteps import grid
-from happyhorse.recipes.foal import SHORT, SQUARE, TALL, WIDE, WORDS
+from happyhorse.recipes.foal import SHORT, SQUARE, TALL, WIDE, WORDS, foal
 from happyhorse.recipes.recipe import CacheSet, KnownShares, OptimizerConfig, Stage
 from happyhorse.types import ClipShape
 
@@ -111,13 +111,7 @@ def foal_distill() -> DistillConfig:
         name="foal",
         teacher="foal",
         stage=Stage(steps=600, batch=8, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
-        caches=(
-            CacheSet(SHORT, 4096),
-            CacheSet(SQUARE, 6144),
-            CacheSet(WIDE, 320),
-            CacheSet(TALL, 320),
-            CacheSet(WORDS, 12288, family="loose talker"),
-        ),
+        caches=foal().caches,
         known=KnownShares(first_frame=0.12, last_frame=0.03, audio=0.08, video=0.1, prefix=0.04),
         compile=True,
     )

@@ -84,6 +84,8 @@ def train(
     """
     chosen = find_device(device, best_device())
     settings = Options(Path(out), resume, chosen, minutes, **options)
+    if settings.init and not settings.init.is_file():
+        raise WeightsError(f"{settings.init} does not exist; give the weights of a run, its base.safetensors")
     prepare_machine(chosen)
     return run(configure(recipe(name), settings), settings, report or printer())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from happyhorse.data.scenes.sentences import LANGUAGES, SPACELESS, said_words, words
 from happyhorse.data.scenes.world import FAMILIES
 
 QUOTED = re.compile('["“”„«»「」]([^"“”„«»「」]+)["“”„«»「」]')
@@ -16,11 +15,11 @@ _PLAIN = "a an the of on in at to and or with is are it its this that there by f
 
 
 def unknown_parts(text: str) -> list[str]:
-    """Words of a prompt that no training prompt has, and quotes that no talker can say, in order, each once."""
-    known = _vocabulary()
+    """Words and quoted sentences of a prompt that no training prompt has, in order, each once."""
+    words, sentences = _vocabulary()
     quoted = [part.strip() for part in QUOTED.findall(text)]
-    parts = [word for word in _words(QUOTED.sub(" ", text)) if word not in known]
-    parts += [f'"{part}"' for part in quoted if not _can_be_said(part)]
+    parts = [word for word in _words(QUOTED.sub(" ", text)) if word not in words]
+    parts += [f'"{part}"' for part in quoted if _plain(part) not in sentences]
     return list(dict.fromkeys(parts))
 
 
@@ -36,24 +35,15 @@ def note_for(text: str) -> str:
     )
 
 
-def _can_be_said(quoted: str) -> bool:
-    """Whether what stands in quotes is made of words of one language."""
-    plain = _words(quoted)
-    return any(
-        said_words(language, "".join(plain))
-        if language in SPACELESS
-        else plain and {*plain} <= {word.lower() for word in words(language)}
-        for language in LANGUAGES
-    )
-
-
-def _vocabulary() -> set[str]:
-    """Words outside of quotes of the foal's world."""
-    known: set[str] = {*_PLAIN.split()}
+def _vocabulary() -> tuple[set[str], set[str]]:
+    """Words outside of quotes, and whole sentences inside of them, of the foal's world."""
+    words: set[str] = {*_PLAIN.split()}
+    sentences: set[str] = set()
     for family in FAMILIES.values():
-        known.update(word for key, values in family.attributes.items() if key != "sentence" for word in _joined(values))
-        known.update(_joined(_GAP.sub(" ", wording) for wording in family.wordings))
-    return known
+        sentences.update(_plain(value) for value in family.attributes.get("sentence", ()))
+        words.update(word for key, values in family.attributes.items() if key != "sentence" for word in _joined(values))
+        words.update(_joined(_GAP.sub(" ", wording) for wording in family.wordings))
+    return words, sentences
 
 
 def _joined(values: Iterable[str]) -> list[str]:
@@ -62,3 +52,7 @@ def _joined(values: Iterable[str]) -> list[str]:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", text.lower())
+
+
+def _plain(text: str) -> str:
+    return " ".join(_words(text))
