@@ -32,6 +32,8 @@ def test_a_constant_change_is_certain_however_much_cases_differ():
     (found,) = compare(first, second)
     assert found.certain and found.low == pytest.approx(1) and found.high == pytest.approx(1)
     assert "**+1 [+1, +1]**" in markdown([found], ("old", "new"))
+    few = [{name: side[name] for name in list(side)[:7]} for side in (first, second)]
+    assert not compare(*few)[0].certain, "seven cases are too few"
 
 
 def test_nineteen_of_twenty_comparisons_of_equals_are_uncertain():

@@ -21,6 +21,10 @@ Readings = Mapping[str, Sequence[Reading]]
 """The readings of each case, by the case's name."""
 
 
+FEWEST = 8
+"""Cases below which a bootstrap knows too little: of two alike differences it makes a certainty."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Difference:
     """One number of two models."""
@@ -42,8 +46,8 @@ class Difference:
 
     @property
     def certain(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves out zero; of few cases no interval says so."""
+        return self.cases >= FEWEST and (self.low > 0 or self.high < 0)
 
 
 def read_cases(path: Path) -> dict[str, list[Reading]]:
