@@ -61,3 +61,11 @@ def output_error(path: Path, error: OSError) -> OutputError:
     if error.errno in _NO_PERMISSION:
         return OutputError(f"{path} may not be written; choose another folder or change its permissions")
     return OutputError(f"{path} could not be written: {error.strerror or error}; choose another place")
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder if it is not there. Raises OutputError if it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error

@@ -6,11 +6,16 @@ import pytest
 import torch
 
 from happyhorse.config import ModelConfig
+from happyhorse.distillation import distill as distill_module
+from happyhorse.distillation import dmd
 from happyhorse.distillation import run as runs
-from happyhorse.distillation.run import distill, load_teacher
+from happyhorse.distillation.distill import DistillState, update_student
+from happyhorse.distillation.roles import three_networks
+from happyhorse.distillation.run import distill, load_teacher, make_tasks
 from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.distill import distill_recipes
+from happyhorse.recipes.recipe import KnownShares
 from happyhorse.training.stop import Stop
 from happyhorse.weights.store import load_config, load_module
 
@@ -64,6 +69,30 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(whole, tmp_pa
     assert distill("foal-tiny", tmp_path, device="cpu", latents=whole[0] / "cache", report=print) == 0
     ends = (vector(student(folder / "student-00004.safetensors")) for folder in (whole[0], tmp_path))
     torch.testing.assert_close(*ends, rtol=0, atol=0)
+
+
+def test_the_student_moves_from_the_fake_score_to_the_real_one(whole, monkeypatch):
+    """With the real velocity one everywhere and the fake one zero, all of the student's output has to fall."""
+    config = distill_recipes()["foal-tiny"]()
+    config = config.replace(known=KnownShares(first_frame=0, last_frame=0, audio=0, video=0, prefix=0))
+    tasks = make_tasks(config, whole[0] / "cache", CPU, Stop(), print)
+    state = DistillState.begin(three_networks(load_teacher("foal", CPU)), config)
+    usual, loss, found = distill_module.conditional, dmd.matching_loss, []
+
+    def conditional(role, text, like):
+        return (lambda x: x.map(torch.zeros_like)) if role is state.roles.fake else usual(role, text, like)
+
+    def matching_loss(data, direction):
+        found.append(direction)
+        return loss(data, direction)
+
+    monkeypatch.setattr(distill_module, "conditional", conditional)
+    monkeypatch.setattr(distill_module, "with_guidance", lambda *anything: lambda x: x.map(torch.ones_like))
+    monkeypatch.setattr(dmd, "matching_loss", matching_loss)
+    before = vector(state.roles.student)
+    update_student(state, tasks.task(0, 0), config, lowest=0.3, progress=0.5)
+    assert len(found) == 2 and all((direction > 0).all() for direction in found)
+    assert not torch.equal(vector(state.roles.student), before)
 
 
 def test_stacks_on_one_backbone_leave_a_plain_student(whole, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from happyhorse.cli.main import run
 from happyhorse.codecs.media import probe, read_mp4, write_mp4
 from happyhorse.errors import MediaError, SizeError
-from happyhorse.sampling.extend import FADE, extend, joined, load_start, overlap
+from happyhorse.sampling.extend import FADE, check_length, extend, joined, load_start, overlap
 from happyhorse.sampling.pipeline import Pipeline
 from happyhorse.sampling.request import make_request
 from happyhorse.types import ClipShape
@@ -32,6 +32,7 @@ def clip(tmp_path):
 
 def test_what_was_there_stays_and_the_rest_is_new(pipe, clip):
     start, fade = load_start(clip), round(FADE * 24_000)
+    assert start is not None
     request = make_request(pipe.parts.sampling, BALL, seconds=0.5, size="64x64", seed=1, steps=1)
     found = extend(pipe, start, request, seconds=1.25)
     assert found.frames.shape == (30, 64, 64, 3) and found.audio.shape == (1, 30_000)
@@ -93,7 +94,7 @@ def test_lengths_and_files_that_cannot_be_extended_are_refused(tiny_model, clip,
     assert not (tmp_path / "a.mp4").exists()
     with pytest.raises(MediaError, match="not found"):
         load_start(tmp_path / "none.mp4")
+    start = load_start(clip)
+    assert start is not None and load_start(None) is None
     with pytest.raises(SizeError):
-        from happyhorse.sampling.extend import check_length
-
-        check_length(load_start(clip), float("nan"))
+        check_length(start, float("nan"))

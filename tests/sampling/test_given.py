@@ -1,5 +1,6 @@
 """Media that a clip is made around: read, fitted, kept, and refused where they contradict each other."""
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -93,6 +94,21 @@ def test_films_of_other_rates_are_shown_at_24(tmp_path):
     numbered = np.arange(30, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     assert at_24(numbered, 30)[:, 0, 0, 0].tolist()[:6] == [0, 1, 3, 4, 5, 6]
     assert at_24(numbered[:6], 12)[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_a_film_needs_no_sound_track(tmp_path):
+    with av.open(str(tmp_path / "silent.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width = stream.height = 64
+        for pixels in stripes(12):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+    film = load_film(tmp_path / "silent.mp4")
+    assert film is not None and film.frames.shape == (12, 64, 64, 3) and "fps" not in film.source
+    with pytest.raises(MediaError, match="has no sound"):
+        load_sound(tmp_path / "silent.mp4")
 
 
 def test_sounds_are_mixed_and_resampled(tmp_path):

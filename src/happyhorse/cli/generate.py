@@ -281,7 +281,7 @@ class Longer:
 
 def load_longer(options: Options, recipe: Mapping[str, Any], sampling: Sampling) -> Longer | None:
     """The clip to go on from, if one is given or in the recipe; unless asked otherwise, as much again as a clip has."""
-    start = _start(options, recipe)
+    start = _medium("extend", load_start, options, recipe)
     if start is None:
         return None
     asked = _first(options.seconds, None if options.extend else recipe.get("seconds"))
@@ -290,41 +290,28 @@ def load_longer(options: Options, recipe: Mapping[str, Any], sampling: Sampling)
     return longer
 
 
-def _start(options: Options, recipe: Mapping[str, Any]) -> Start | None:
-    if options.extend is not None:
-        return load_start(options.extend)
-    source = recipe.get("extend")
-    if not isinstance(source, dict):
-        return None
-    start = None
-    with contextlib.suppress(MediaError):
-        start = load_start(str(source.get("path")))
-    if start is None or start.film.source["sha256"] != source.get("sha256"):
-        raise MediaError(f"{options.like} goes on from the clip {source.get('path')}, not found: give it by --extend")
-    return start
-
-
 LOADERS = {"image": load_image, "last_image": load_image, "audio": load_sound, "video": load_film}
 """How to read the media that may be given, by the names of their options and in recipes."""
+MEDIA_WORDS = {"last_image": "last image", "extend": "clip"}
+"""What people call them, where that is not their option."""
 
 
 def load_given(options: Options, recipe: Mapping[str, Any]) -> Given:
     """The media of the options, and those of the recipe that no option replaces."""
-    return Given(**{name: _medium(name, options, recipe) for name in LOADERS})
+    return Given(**{name: _medium(name, load, options, recipe) for name, load in LOADERS.items()})
 
 
-def _medium(name: str, options: Options, recipe: Mapping[str, Any]) -> Any:
-    source, load = recipe.get(name), LOADERS[name]
+def _medium(name: str, load: Callable[[Any], Any], options: Options, recipe: Mapping[str, Any]) -> Any:
+    """The medium of an option, else that of the recipe. Raises MediaError if that one is gone or has changed."""
+    source = recipe.get(name)
     if getattr(options, name) is not None or not isinstance(source, dict):
         return load(getattr(options, name))
-    medium, word = None, name.replace("_", " ")
+    medium = None
     with contextlib.suppress(MediaError):
         medium = load(str(source.get("path")))
     if medium is None or medium.source["sha256"] != source.get("sha256"):
-        option = "--" + name.replace("_", "-")
-        raise MediaError(
-            f"{options.like} was made from the {word} {source.get('path')}, not found: give it by {option}"
-        )
+        made = f"{options.like} was made from the {MEDIA_WORDS.get(name, name)} {source.get('path')}"
+        raise MediaError(f"{made}, not found: give it by --{name.replace('_', '-')}")
     return medium
 
 

@@ -24,8 +24,8 @@ from happyhorse.training.build import compile_blocks
 from happyhorse.training.loop import clock_words, due
 from happyhorse.training.machine import can_compile, prepare_machine
 from happyhorse.training.meters import append_record, trim_records
-from happyhorse.training.run import EXIT_INTERRUPTED, fill_cache, find_codecs, printer
-from happyhorse.training.stop import DONE, INTERRUPTED, Stop, Stopped
+from happyhorse.training.run import EXIT_INTERRUPTED, conclude, fill_cache, find_codecs, printer
+from happyhorse.training.stop import DONE, Stop, Stopped
 from happyhorse.weights.store import save_module
 
 Report = Callable[[str], None]
@@ -61,7 +61,7 @@ def distill(
         state = begin(config, folder, resume, chosen)
         report(f"distilling: {config.name}, from update {state.step} to {config.stage.steps} on {chosen}, in {folder}")
         ending = distill_loop(state, tasks, config, folder, stop, report)
-    return conclude(ending, state, config, report)
+    return conclude(ending, state.step, config.stage.steps, state.seconds, report, unit="update")
 
 
 def make_tasks(config: DistillConfig, folder: Path, device: torch.device, stop: Stop, report: Report) -> Tasks:
@@ -133,12 +133,3 @@ def keep(state: DistillState, config: DistillConfig, folder: Path) -> None:
     checkpoint.save(folder, state, config.fingerprint)
     with state.average.applied():
         save_module(plain(state.roles.student), folder / f"student-{state.step:05d}.safetensors", torch.bfloat16)
-
-
-def conclude(ending: str, state: DistillState, config: DistillConfig, report: Report) -> int:
-    """Says how the run ended and how to go on; returns the exit code."""
-    if ending == DONE:
-        report(f"done: {state.step} updates in {clock_words(state.seconds)}")
-        return 0
-    report(f"{ending} at update {state.step} of {config.stage.steps}; run the same command again to go on")
-    return EXIT_INTERRUPTED if ending == INTERRUPTED else 0

@@ -29,7 +29,7 @@ from happyhorse.evaluation.speech import SpeechMatcher
 from happyhorse.evaluation.suites import Suite
 from happyhorse.evaluation.synchformer import SynchformerJudge
 from happyhorse.evaluation.syncnet import SyncNetJudge
-from happyhorse.files import output_error, whole_file
+from happyhorse.files import make_folder, whole_file
 from happyhorse.sampling.pipeline import Pipeline, Progress
 from happyhorse.training.run import find_codecs
 from happyhorse.weights.registry import resolve
@@ -92,9 +92,8 @@ def prepare(order: Order, suite: Suite, folder: Path, overwrite: bool, tell: Pro
     ears, judges = recognisers.recognisers(order.recognisers), open_judges(order)
     source, codecs, device = open_source(order, suite, folder, tell)
     claim(folder, {"suite": suite.name, **source.facts}, overwrite)
-    for needed in (folder / "records", folder / "clips") if isinstance(source, ModelSource) else (folder / "records",):
-        make_folder(needed)
     known, fitting = instruments.user_cache() / "suites" / suite.name, Fitting(seconds=suite.seconds)
+    make_folder(folder / "records")
     make_folder(known)
     fitted = instruments.cached_instruments(fitting, progress=lambda done, total: tell("fit", done, total))
     matcher = SpeechMatcher(round(suite.seconds * SAMPLE_RATE))
@@ -130,14 +129,6 @@ def open_source(order: Order, suite: Suite, folder: Path, tell: Progress) -> tup
     source = ModelSource(pipeline, folder / "clips", suite.size, Settings(order.steps, order.guidance), tell)
     source.request(suite.plans()[0], "")  # refuses here, not after the instruments are made, what cannot be asked for
     return source, Codecs(pipeline.parts.video, pipeline.parts.audio), device
-
-
-def make_folder(path: Path) -> None:
-    """Makes a folder if it is not there. Raises OutputError if it cannot be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from error
 
 
 def claim(folder: Path, facts: Mapping[str, Any], overwrite: bool) -> None:

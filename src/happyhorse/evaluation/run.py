@@ -1,7 +1,7 @@
 """``happyhorse evaluate``: asks for every case of a suite, measures it, and gathers the report.
 
 Each case is measured from files and kept as a record, so memory holds the frames and sound of one case at a time (and
-some 150 kB of readings and embeddings of every case), and a run that was stopped goes on. What no model takes part in
+some 90 kB of readings and embeddings of every case), and a run that was stopped goes on. What no model takes part in
 (real scenes, codecs) is the same for all models and kept in the user's cache.
 """
 

@@ -23,7 +23,7 @@ from happyhorse.data.scenes.speech import resample
 from happyhorse.errors import HappyhorseError, MediaError
 from happyhorse.evaluation.measure import Case
 from happyhorse.evaluation.readings import Sample
-from happyhorse.files import whole_file
+from happyhorse.files import make_folder, whole_file
 from happyhorse.sampling.given import Given, load_image
 from happyhorse.sampling.pipeline import Pipeline, Progress
 from happyhorse.sampling.request import Request, make_request
@@ -92,6 +92,7 @@ class ModelSource:
         given = Given(image=load_image(picture())) if take == "-image" else Given()
         if not self._made(path, request, given):
             clip = self.pipeline.make(request, given, self.on_progress)
+            make_folder(self.folder)
             clip.save(path, overwrite=True)
             self._note_time(path.name, sum(clip.timings.values()))
         return path

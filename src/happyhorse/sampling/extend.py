@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,12 @@ class Start:
 
     @property
     def seconds(self) -> float:
-        return len(self.film.frames) / FPS
+        return self.film.seconds
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What the recipe says of it."""
+        return self.film.source
 
     def notes(self, shape: ClipShape) -> Iterator[str]:
         """What is done to the clip to make it fit, a line each."""
@@ -51,11 +57,10 @@ class Start:
             yield f"the clip is {width}x{height}; it is cropped and scaled to {shape.width}x{shape.height}"
 
 
-def load_start(path: Path | str) -> Start:
+def load_start(path: Path | str | None) -> Start | None:
     """Picture and sound of a clip. Raises MediaError if it is missing, damaged, or without either."""
     film, sound = load_film(path), load_sound(path)
-    assert film is not None and sound is not None
-    return Start(film, sound)
+    return Start(film, sound) if film and sound else None
 
 
 def check_length(start: Start, seconds: float) -> None:
@@ -90,7 +95,7 @@ def extend(
         **request.recipe(),
         "seconds": seconds,
         "image": None,
-        "extend": start.film.source,
+        "extend": start.source,
     }
     return Clip(frames[:total], audio[None, : total * PER_FRAME], FPS, SAMPLE_RATE, recipe, watch.seconds)
 

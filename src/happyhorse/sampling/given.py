@@ -100,6 +100,7 @@ class Given:
             raise ConfigError("a film and a sound together leave nothing to make; give one of the two")
         if self.video and (self.image or self.last_image):
             raise ConfigError("a film has its first and last frame already; give it without an image")
+        assert not (self.beginning and (self.video or self.audio)), "a beginning has a picture and a sound of its own"
 
     @property
     def aspect(self) -> float | None:
@@ -145,17 +146,12 @@ class Given:
             known = conditions.with_image(known, self.image.pixels, video)
         if self.last_image:
             known = conditions.with_last_image(known, self.last_image.pixels, video)
-        if self.video:
-            frames = conditions.picture(self.film_frames(shape)).to(like.video.device)
-            known = conditions.with_video(known, video.encode(frames))
-        if self.audio:
-            wave = torch.from_numpy(self.samples(shape.padded_frames))[None].to(like.audio.device)
-            known = conditions.with_audio(known, audio.encode(wave))
-        if self.beginning:
-            frames = conditions.picture(self.beginning.frames).to(like.video.device)
-            known = conditions.with_video(known, video.encode(frames))
-            wave = torch.from_numpy(self.beginning.waveform)[None].to(like.audio.device)
-            known = conditions.with_audio(known, audio.encode(wave))
+        frames = self.film_frames(shape) if self.video else self.beginning.frames if self.beginning else None
+        if frames is not None:
+            known = conditions.with_video(known, video.encode(conditions.picture(frames).to(like.video.device)))
+        wave = self.samples(shape.padded_frames) if self.audio else self.beginning.waveform if self.beginning else None
+        if wave is not None:
+            known = conditions.with_audio(known, audio.encode(torch.from_numpy(wave)[None].to(like.audio.device)))
         return known
 
     def film_frames(self, shape: ClipShape) -> NDArray[np.uint8]:

@@ -150,7 +150,7 @@ def run(config: TrainConfig, options: Options, report: Report) -> int:
         writer = make_writer(config, options, text, codecs, device)
         ending = train_loop(Job(config, source, text, options.out, device, stop, report, writer), state)
     export(options.out / "base.safetensors", config, state)
-    return conclude(ending, state, config, report)
+    return conclude(ending, state.step, config.steps, state.seconds, report)
 
 
 def start_from(weights: Path, state: TrainState) -> None:
@@ -159,12 +159,12 @@ def start_from(weights: Path, state: TrainState) -> None:
     state.average.restart()
 
 
-def conclude(ending: str, state: TrainState, config: TrainConfig, report: Report) -> int:
-    """Says how the run ended and how to go on; returns the exit code."""
+def conclude(ending: str, step: int, steps: int, seconds: float, report: Report, unit: str = "step") -> int:
+    """Says how a run ended and how to go on; returns the exit code."""
     if ending == DONE:
-        report(f"done: {state.step} steps in {clock_words(state.seconds)}")
+        report(f"done: {step} {unit}s in {clock_words(seconds)}")
         return 0
-    report(f"{ending} at step {state.step} of {config.steps}; run the same command again to go on")
+    report(f"{ending} at {unit} {step} of {steps}; run the same command again to go on")
     return EXIT_INTERRUPTED if ending == INTERRUPTED else 0
 
 
