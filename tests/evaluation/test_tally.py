@@ -48,3 +48,8 @@ def test_the_table_has_a_column_for_each_row_of_measurement():
     assert table[0] == "| family | what | combinations | real | model | clips |"
     assert table[2].startswith("| ball | right | trained | 1 [1, 1] | 0.333 [")
     assert len(table) == 4
+
+
+def test_clips_that_count_nothing_leave_the_interval_a_number():
+    value, low, high = ratio_interval([(1, 1), (0, 0), (0, 0)])
+    assert (value, low, high) == (1, 1, 1)

@@ -38,9 +38,22 @@ def test_what_was_there_stays_and_the_rest_is_new(pipe, clip):
     assert found.frames.shape == (30, 64, 64, 3) and found.audio.shape == (1, 30_000)
     assert np.array_equal(found.frames[:12], start.film.frames)
     assert np.array_equal(found.audio[0, : 12_000 - fade], start.sound.waveform[: 12_000 - fade])
-    assert not np.array_equal(found.frames[12:19], found.frames[19:26]), "each window has a seed of its own"
     assert np.array_equal(found.frames[:20], extend(pipe, start, request, seconds=20 / 24).frames)
     assert found.recipe["seconds"] == 1.25 and found.recipe["extend"]["path"] == str(clip)
+
+
+def test_each_window_has_a_seed_of_its_own(pipe, clip, monkeypatch):
+    seeds, usual = [], pipe.generate_latents
+
+    def generate_latents(request, given, watch):
+        seeds.append(request.seed)
+        return usual(request, given, watch)
+
+    monkeypatch.setattr(pipe, "generate_latents", generate_latents)
+    start = load_start(clip)
+    assert start is not None
+    extend(pipe, start, make_request(pipe.parts.sampling, BALL, seconds=0.5, size="64x64", seed=5, steps=1), 1.25)
+    assert seeds == [5, 6, 7]
 
 
 @pytest.mark.parametrize(("there", "kept"), [(1, 1), (4, 1), (5, 5), (12, 9), (56, 53), (57, 57), (500, 57)])

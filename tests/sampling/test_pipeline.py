@@ -97,6 +97,16 @@ def test_progress_tells_each_stage_to_its_end(pipe):
     assert [done for stage, done, _ in told if stage == "denoise"][:4] == [0, 1, 2, 3]
 
 
+def test_a_stage_that_comes_again_counts_again(monkeypatch):
+    clock = iter([0.0, 1.0, 10.0, 12.5])
+    monkeypatch.setattr("happyhorse.sampling.pipeline.time.perf_counter", lambda: next(clock))
+    watch = Stopwatch()
+    for _ in range(2):
+        with watch.stage("denoise", 1):
+            pass
+    assert watch.seconds == {"denoise": 3.5}
+
+
 @pytest.mark.parametrize("stage", ["read", "denoise", "picture", "sound"])
 def test_ctrl_c_passes_through_every_stage(pipe, stage):
     def stop(name, done, total):
