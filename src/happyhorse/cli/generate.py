@@ -303,9 +303,11 @@ def load_given(options: Options, recipe: Mapping[str, Any]) -> Given:
 
 def _medium(name: str, load: Callable[[Any], Any], options: Options, recipe: Mapping[str, Any]) -> Any:
     """The medium of an option, else that of the recipe. Raises MediaError if that one is gone or has changed."""
-    source = recipe.get(name)
-    if getattr(options, name) is not None or not isinstance(source, dict):
-        return load(getattr(options, name))
+    path, source = getattr(options, name), recipe.get(name)
+    if path is not None:
+        return load(path)
+    if not isinstance(source, dict):
+        return None
     medium = None
     with contextlib.suppress(MediaError):
         medium = load(str(source.get("path")))

@@ -57,10 +57,11 @@ class Start:
             yield f"the clip is {width}x{height}; it is cropped and scaled to {shape.width}x{shape.height}"
 
 
-def load_start(path: Path | str | None) -> Start | None:
+def load_start(path: Path | str) -> Start:
     """Picture and sound of a clip. Raises MediaError if it is missing, damaged, or without either."""
     film, sound = load_film(path), load_sound(path)
-    return Start(film, sound) if film and sound else None
+    assert film is not None and sound is not None
+    return Start(film, sound)
 
 
 def check_length(start: Start, seconds: float) -> None:
