@@ -1,7 +1,8 @@
 """A distillation from its name to its weights: ``happyhorse distill foal``.
 
-A run folder holds checkpoint-*.pt (the newest two), log.jsonl, and a candidate, the student's averaged weights, for
-every checkpoint: the ruler chooses among them (``happyhorse evaluate``), not the last step.
+A run folder holds warm/ (checkpoints of the warm start), checkpoint-*.pt (the newest two), log.jsonl, and a candidate,
+the student's averaged weights, for every checkpoint: the ruler chooses among them (``happyhorse evaluate``), not the
+last step.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import torch
 from happyhorse.data.shards import LatentDataset
 from happyhorse.device import best_device, find_device
 from happyhorse.distillation.distill import DistillState, Tasks, update
-from happyhorse.distillation.roles import one_backbone, plain, three_networks
+from happyhorse.distillation.roles import Roles, one_backbone, plain, three_networks
+from happyhorse.distillation.warm import warm_up
 from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.distill import DistillConfig, distill_recipes
 from happyhorse.training import checkpoint
 from happyhorse.training.build import compile_blocks
+from happyhorse.training.fit import Work
 from happyhorse.training.loop import clock_words, due
 from happyhorse.training.machine import can_compile, prepare_machine
 from happyhorse.training.meters import append_record, trim_records
@@ -55,10 +58,14 @@ def distill(
     with stop.listening():
         try:
             tasks = make_tasks(config, latents or folder / "cache", chosen, stop, report)
+            roles = make_roles(config, chosen)
+            if not resume:
+                checkpoint.remove(folder / "warm")
+            warm_up(roles, tasks, config, Work(folder, config.seed, stop, report))
         except Stopped as stopped:
-            report(f"{stopped} while encoding scenes; run the same command again to go on")
+            report(f"{stopped} before the first update; run the same command again to go on")
             return EXIT_INTERRUPTED if stop.interrupted else 0
-        state = begin(config, folder, resume, chosen)
+        state = begin(roles, config, folder, resume)
         report(f"distilling: {config.name}, from update {state.step} to {config.stage.steps} on {chosen}, in {folder}")
         ending = distill_loop(state, tasks, config, folder, stop, report)
     return conclude(ending, state.step, config.stage.steps, state.seconds, report, unit="update")
@@ -72,8 +79,8 @@ def make_tasks(config: DistillConfig, folder: Path, device: torch.device, stop: 
     return Tasks(config, LatentDataset(folder, config.seed, 0.0, device), Tokenizer.load(), device)
 
 
-def begin(config: DistillConfig, folder: Path, resume: bool, device: torch.device) -> DistillState:
-    """The roles at the teacher's weights, or at the folder's last checkpoint."""
+def make_roles(config: DistillConfig, device: torch.device) -> Roles:
+    """The roles, all at the teacher's weights."""
     torch.manual_seed(config.seed)
     teacher = load_teacher(config.teacher, device)
     roles = one_backbone(teacher, config.rank) if config.rank else three_networks(teacher)
@@ -81,6 +88,11 @@ def begin(config: DistillConfig, folder: Path, resume: bool, device: torch.devic
         for role in (roles.student, roles.real, roles.fake):
             if isinstance(role, Transformer):  # a stack on a backbone is not compiled: it changes what a layer does
                 compile_blocks(role)
+    return roles
+
+
+def begin(roles: Roles, config: DistillConfig, folder: Path, resume: bool) -> DistillState:
+    """The state of update 0, or of the folder's last checkpoint."""
     state = DistillState.begin(roles, config)
     if not (resume and checkpoint.restore(folder, state, config.fingerprint)):
         checkpoint.remove(folder)

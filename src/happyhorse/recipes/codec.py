@@ -20,6 +20,8 @@ class Fit(Config):
     """Optimiser steps."""
     learning_rate: float = 2e-3
     """Peak learning rate."""
+    kind: str = "adamw"
+    """The optimiser: "adamw" or "muon"."""
     log_every: int = 100
     """Steps between two lines of progress."""
     checkpoint_every: int = 500
@@ -27,7 +29,7 @@ class Fit(Config):
 
     @property
     def optimizer(self) -> OptimizerConfig:
-        return OptimizerConfig(kind="adamw", learning_rate=self.learning_rate, betas=(0.9, 0.99), final=0.0)
+        return OptimizerConfig(kind=self.kind, learning_rate=self.learning_rate, betas=(0.9, 0.99), final=0.0)
 
 
 @dataclasses.dataclass(frozen=True)

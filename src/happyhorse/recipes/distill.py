@@ -10,8 +10,9 @@ from collections.abc import Callable
 from happyhorse.config import Config
 from happyhorse.errors import ConfigError
 from happyhorse.flow.timesteps import grid
+from happyhorse.recipes.codec import Fit
 from happyhorse.recipes.foal import SHORT, SQUARE, TALL, WIDE, WORDS, foal
-from happyhorse.recipes.recipe import CacheSet, KnownShares, OptimizerConfig, Stage
+from happyhorse.recipes.recipe import CacheSet, KnownShares, NoiseLaw, OptimizerConfig, Stage
 from happyhorse.types import ClipShape
 
 STUDENT = OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.999), warmup=0.05, final=0.1)
@@ -56,6 +57,10 @@ class DistillConfig(Config):
     """Shift of the student's levels."""
     guidance: tuple[float, float] = (2.5, 3.0)
     """Weights of the prompt that the teacher is asked with, for picture and sound."""
+    warm: Fit | None = None
+    """The warm start: steps in which the student learns to say in one pass what the teacher says with guidance."""
+    warm_noise: NoiseLaw = NoiseLaw(shift=5.0)
+    """The noise levels of the warm start."""
     fake_updates: int = 5
     """Updates of the fake score to one of the student."""
     fake_per_rollout: int = 1
@@ -113,6 +118,8 @@ def foal_distill() -> DistillConfig:
         stage=Stage(steps=600, batch=8, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
         caches=foal().caches,
         known=KnownShares(first_frame=0.12, last_frame=0.03, audio=0.08, video=0.1, prefix=0.04),
+        fake_per_rollout=5,
+        warm=Fit(700, learning_rate=3e-3, kind="muon", log_every=25, checkpoint_every=100),
         compile=True,
     )
 
@@ -126,6 +133,7 @@ def foal_distill_tiny() -> DistillConfig:
         stage=Stage(steps=4, batch=2, shapes=(small,)),
         caches=(CacheSet(small, 8),),
         known=KnownShares(first_frame=0.5, last_frame=0, audio=0, video=0, prefix=0),
+        warm=Fit(2, kind="muon", log_every=1),
         steps=2,
         fake_updates=2,
         log_every=1,

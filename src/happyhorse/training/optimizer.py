@@ -94,7 +94,7 @@ class Optimizers:
         matrices = block_matrices(model)
         hidden = {id(matrix.parameter) for matrix in matrices}
         others = [p for p in self.parameters if id(p) not in hidden]
-        if config.kind == "muon":
+        if config.kind == "muon" and matrices:  # stacks of low rank have none
             self.parts: list[torch.optim.Optimizer] = [Muon(matrices, config, dtype), _adamw([(others, 0.0)], config)]
         else:
             groups = [([m.parameter for m in matrices], config.weight_decay), (others, 0.0)]
