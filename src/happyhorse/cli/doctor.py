@@ -118,7 +118,7 @@ def _weights() -> list[Finding]:
     """One finding per model: every file's hash is computed."""
     try:
         from happyhorse.weights.registry import ENTRIES, resolve
-        from happyhorse.weights.store import read_manifest, verified
+        from happyhorse.weights.store import verified
     except ImportError as error:
         return [Finding("weights", "missing", str(error), "pip install happyhorse")]
     findings = []
@@ -127,10 +127,10 @@ def _weights() -> list[Finding]:
             findings.append(Finding(entry.name, "optional", f"needs {entry.needs}"))
             continue
         try:
-            folder = resolve(entry.name)
-            manifest = read_manifest(folder)
-            size = sum(verified(folder, manifest, role).stat().st_size for role in manifest.files)
-            detail = f"{len(manifest.files)} weight files, {size / 2**20:.1f} MiB, hashes verified"
+            model = resolve(entry.name)
+            roles = (model.generator, "video", "audio")
+            size = sum(verified(model.folder, model.manifest, role).stat().st_size for role in roles)
+            detail = f"{len(roles)} weight files, {size / 2**20:.1f} MiB, hashes verified"
             findings.append(Finding(entry.name, "ok", detail))
         except WeightsError as error:
             fix = "pip install --force-reinstall --no-deps happyhorse"

@@ -16,16 +16,18 @@ from typing import Any
 from happyhorse import __version__
 from happyhorse.cli.main import EXIT_STOPPED, say
 from happyhorse.cli.progress import StageProgress
+from happyhorse.cli.render import RenderOptions, render_path, write_render
 from happyhorse.clip import Clip, read_recipe
 from happyhorse.device import find_device
 from happyhorse.errors import ConfigError, MediaError, OutputError, PromptError
 from happyhorse.files import check_output
+from happyhorse.library import Library
 from happyhorse.sampling.extend import Start, check_length, extend, load_start
-from happyhorse.sampling.given import Given, load_film, load_image, load_sound
+from happyhorse.sampling.given import Given, Image, load_film, load_image, load_sound
 from happyhorse.sampling.pipeline import NOTHING, Pipeline, Progress, load_parts
+from happyhorse.sampling.render import Renderer, as_preview, load_render_parts
 from happyhorse.sampling.request import SEED_MAX, Request, Sampling, make_request
 from happyhorse.weights.registry import resolve
-from happyhorse.weights.store import Manifest, read_manifest
 
 COUNT_MAX = 1000
 PROMPT_FILE_BYTES_MAX = 2**20
@@ -68,6 +70,8 @@ class Options:
     prompts: Path | None = None
     like: Path | None = None
     device: str | None = None
+    render: bool = False
+    library: Path | None = None
     overwrite: bool = False
     json: bool = False
 
@@ -79,17 +83,23 @@ class Job:
     request: Request
     path: Path
 
+    @property
+    def render_path(self) -> Path:
+        """Where its render goes."""
+        return render_path(self.path)
+
 
 def generate_clips(options: Options) -> int:
     """Makes all clips that the options ask for and returns the exit code. Everything that can be refused is refused
     before the first one is started."""
     recipe = like_recipe(options)
-    folder = resolve(options.model or recipe.get("model", "foal"))
-    manifest = read_manifest(folder)
+    model = resolve(options.model or recipe.get("model", "foal"))
     if recipe:
-        _note_differences(recipe, manifest)
-    sampling = Sampling.from_dict(manifest.sampling)
+        _note_differences(recipe, model.manifest.fingerprint_of(model.generator))
+    sampling = Sampling.from_dict(model.manifest.sampling_of(model.generator))
     given, longer = load_given(options, recipe), load_longer(options, recipe, sampling)
+    if options.render and given.video:
+        raise ConfigError("--render enlarges a picture of ours, and --video gives one; leave one of them out")
     if longer and given != NOTHING:
         raise ConfigError("--extend goes on from a clip alone; give it without an image, sound or film")
     jobs = make_jobs(options, recipe, sampling, given, longer)
@@ -97,11 +107,12 @@ def generate_clips(options: Options) -> int:
     began = time.perf_counter()
     with StageProgress() as progress:
         progress("load", 0, 1)
-        pipeline = Pipeline(load_parts(folder, device), device)
+        pipeline = Pipeline(load_parts(model, device), device)
+        renderer = Renderer(load_render_parts(model, device), device) if options.render else None
         progress("load", 1, 1)
     loading = round(time.perf_counter() - began, 3)
     pipeline.parts.text.batch([text for job in jobs for text in (job.request.prompt, job.request.negative)])
-    _note_unknown_words(manifest.name, jobs)
+    _note_unknown_words(model.manifest.name, jobs)
     for note in (longer.start if longer else given).notes(jobs[0].request.shape):
         say(f"note: {note}")
 
@@ -110,10 +121,39 @@ def generate_clips(options: Options) -> int:
             return extend(pipeline, longer.start, request, longer.seconds, progress)
         return pipeline.make(request, given, progress)
 
-    return _make(make, jobs, options, loading)
+    keep = Keeper(options, renderer, None if longer else given.image)
+    return _make(make, jobs, options, loading, keep)
 
 
-def _make(make: Callable[[Request, Progress], Clip], jobs: list[Job], options: Options, loading: float) -> int:
+@dataclasses.dataclass
+class Keeper:
+    """What happens to a clip once it is written: it is kept in the library, and rendered if that is asked for."""
+
+    options: Options
+    renderer: Renderer | None
+    image: Image | None
+    """What the clips begin with."""
+
+    def __call__(self, clip: Clip, job: Job) -> None:
+        library = Library(self.options.library)
+        try:
+            library.keep(clip, job.path)
+        except OutputError as error:
+            say(f"note: not kept in the library: {error}")
+        if self.renderer:
+            preview = dataclasses.replace(as_preview(clip), image=self.image)
+            overwrite, as_json = self.options.overwrite, self.options.json
+            options = RenderOptions(job.path, overwrite=overwrite, json=as_json)
+            write_render(self.renderer, preview, job.path, job.render_path, options, job.request.seed, {})
+
+
+def _make(
+    make: Callable[[Request, Progress], Clip],
+    jobs: list[Job],
+    options: Options,
+    loading: float,
+    keep: Callable[[Clip, Job], None],
+) -> int:
     written = 0
     try:
         for job in jobs:
@@ -128,6 +168,7 @@ def _make(make: Callable[[Request, Progress], Clip], jobs: list[Job], options: O
             # Weights are loaded once, for all clips: the first one bears it.
             before = {} if written > 1 else {"load": loading}
             _tell(clip, job.path, {**before, **clip.timings, "write": saved}, options.json)
+            keep(clip, job)
     except KeyboardInterrupt:
         if not written:
             raise
@@ -178,10 +219,12 @@ def make_jobs(
         for index in range(options.count)
     ]
     given.check(requests[0].shape)
-    paths = output_paths(options.output, requests)
-    for path in paths:
-        check_output(path, options.overwrite)
-    return [Job(request, path) for request, path in zip(requests, paths, strict=True)]
+    jobs = [Job(*job) for job in zip(requests, output_paths(options.output, requests), strict=True)]
+    for job in jobs:
+        check_output(job.path, options.overwrite)
+        if options.render:
+            check_output(job.render_path, options.overwrite)
+    return jobs
 
 
 def _first(*values: Any) -> Any:
@@ -317,8 +360,8 @@ def _medium(name: str, load: Callable[[Any], Any], options: Options, recipe: Map
     return medium
 
 
-def _note_differences(recipe: Mapping[str, Any], manifest: Manifest) -> None:
-    if recipe.get("weights") != manifest.fingerprint:
+def _note_differences(recipe: Mapping[str, Any], weights: str) -> None:
+    if recipe.get("weights") != weights:
         say("note: that clip was made with other weights; the new one will differ")
     elif recipe.get("happyhorse") != __version__:
         say(f"note: that clip was made by happyhorse {recipe.get('happyhorse')}; this is {__version__}: it may differ")

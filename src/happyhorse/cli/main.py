@@ -31,6 +31,9 @@ app = typer.Typer(
 )
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
+LibraryFolder = Annotated[
+    Path | None, typer.Option("--library", help="Where clips are kept  [default: ~/.local/share/happyhorse]")
+]
 _USAGE_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
@@ -128,6 +131,8 @@ def generate(
     prompts: Annotated[Path | None, typer.Option(help="A text file with one prompt per line.")] = None,
     like: Annotated[Path | None, typer.Option(help="Repeat this clip; other options given change it.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    render: Annotated[bool, typer.Option("--render", help="Render each clip too, at four times the size.")] = False,
+    library: LibraryFolder = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
     debug: Debug = False,
@@ -155,10 +160,45 @@ def generate(
         prompts=prompts,
         like=like,
         device=device,
+        render=render,
+        library=library,
         overwrite=overwrite,
         json=json,
     )
     return generate_clips(options)
+
+
+@app.command()
+@stoppable
+def render(
+    clip: Annotated[Path, typer.Argument(help="A preview made by happyhorse.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The mp4  [default: CLIP-render.mp4]")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name or folder  [default: what made the clip]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of what the preview leaves open  [default: the clip's]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps  [default: the model's]")] = None,
+    library: LibraryFolder = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
+    debug: Debug = False,
+) -> int:
+    """Render a preview at four times its size, with its sound."""
+    from happyhorse.cli.render import RenderOptions, render_clip
+
+    return render_clip(RenderOptions(clip, output, model, seed, steps, library, device, overwrite, json))
+
+
+@app.command()
+@stoppable
+def library(
+    folder: LibraryFolder = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
+    debug: Debug = False,
+) -> None:
+    """List the clips that were made, the newest first."""
+    from happyhorse.cli.library import list_library
+
+    list_library(folder, json)
 
 
 @app.command()

@@ -10,6 +10,8 @@ WORDS = (
     ("load", "loading weights"),
     ("read", "reading the prompt"),
     ("denoise", "denoising"),
+    ("enlarge", "enlarging"),
+    ("render", "rendering"),
     ("picture", "drawing frames"),
     ("sound", "making sound"),
     ("write", "writing the file"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -20,6 +20,10 @@ class VideoCoder(Protocol):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latents to frames in [-1, 1]."""
+        ...
+
+    def decode_chunks(self, latent: Tensor, chunk: int) -> Iterator[Tensor]:
+        """The same frames in parts of ``chunk`` latent frames."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import heapq
 import math
@@ -93,11 +94,13 @@ def write_mp4(
     sample_rate: int,
     comment: str = "",
     overwrite: bool = True,
+    sound_of: Path | str | None = None,
 ) -> None:
     """Writes frames uint8 [F, height, width, 3] and sound float32 [channels, samples] as H.264 + AAC.
 
-    The same input gives the same bytes on the same machine. Raises OutputError if the file cannot be written; then
-    nothing is left under ``path``.
+    With ``sound_of`` the sound track of that mp4 is copied, bit for bit, instead of encoding ``audio``. The same input
+    gives the same bytes on the same machine. Raises OutputError if the file cannot be written; then nothing is left
+    under ``path``.
     """
     assert frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[3] == 3, f"not RGB frames: {frames.shape}"
     assert audio.ndim == 2 and audio.shape[0] in (1, 2), f"sound must be [1 or 2, samples]: {audio.shape}"
@@ -105,24 +108,38 @@ def write_mp4(
         raise OutputError(f"H.264 needs even sides; got {frames.shape[2]}x{frames.shape[1]}")
     with whole_file(path, overwrite) as temporary:
         try:
-            _encode(temporary, frames, audio, fps, sample_rate, comment)
+            _encode(temporary, frames, audio, fps, sample_rate, comment, sound_of)
         except FFmpegError as error:
             raise output_error(Path(path), OSError(error.errno, error.strerror)) from error
 
 
-def _encode(path: Path, frames: Any, audio: Any, fps: int, sample_rate: int, comment: str) -> None:
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+def _encode(
+    path: Path, frames: Any, audio: Any, fps: int, sample_rate: int, comment: str, sound_of: Path | str | None
+) -> None:
+    with contextlib.ExitStack() as opened:
+        container = opened.enter_context(av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}))
         container.metadata["comment"] = comment
         video = container.add_stream("libx264", rate=fps, options=dict(_VIDEO_OPTIONS))
         video.width, video.height, video.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         context = video.codec_context
         context.color_range = context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.thread_count = 1  # the number of threads changes x264's choices, and so the bytes
-        sound = container.add_stream("aac", rate=sample_rate, layout=_layout(len(audio)))
-        sound.bit_rate = _AUDIO_BIT_RATE
-        packets = (_video_packets(video, frames, fps), _audio_packets(sound, audio, sample_rate))
-        for packet in heapq.merge(*packets, key=_decode_time):
+        if sound_of is None:
+            sound = container.add_stream("aac", rate=sample_rate, layout=_layout(len(audio)))
+            sound.bit_rate = _AUDIO_BIT_RATE
+            sounds = _audio_packets(sound, audio, sample_rate)
+        else:
+            source = opened.enter_context(av.open(str(sound_of)))
+            sounds = _copied_packets(source, container.add_stream_from_template(source.streams.audio[0]))
+        for packet in heapq.merge(_video_packets(video, frames, fps), sounds, key=_decode_time):
             container.mux(packet)
+
+
+def _copied_packets(source: InputContainer, stream: Any) -> Iterator[Packet]:
+    for packet in source.demux(audio=0):
+        if packet.dts is not None:  # the last one is empty
+            packet.stream = stream
+            yield packet
 
 
 def _decode_time(packet: Packet) -> float:

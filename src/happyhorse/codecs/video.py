@@ -13,6 +13,7 @@ Shapes: frames [B, 3, F, height, width] in [-1, 1] with F = 4 (T - 1) + 1; laten
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -85,6 +86,17 @@ class VideoCodec(nn.Module):
     def decode(self, latent: Tensor) -> Tensor:
         """Latent to frames in [-1, 1]."""
         return self.reconstruct(latent / self.scale).clamp(-1, 1)
+
+    def decode_chunks(self, latent: Tensor, chunk: int) -> Iterator[Tensor]:
+        """What ``decode`` returns, in parts of ``chunk`` latent frames: the memory of a few frames at any size."""
+        total, halo = latent.shape[2], self.config.blocks  # each block of the decoder sees one latent frame further
+        for start in range(0, total, chunk):
+            stop = min(start + chunk, total)
+            low, high = max(0, start - halo), min(total, stop + halo)
+            frames = self.decode(latent[:, :, low:high])
+            before = 0 if start == low else TIME_STRIDE * (start - low - 1) + 1  # the first latent frame is one frame
+            count = TIME_STRIDE * (stop - start) - (TIME_STRIDE - 1 if start == 0 else 0)
+            yield frames[:, :, before : before + count]
 
     def reconstruct(self, latent: Tensor) -> Tensor:
         """Unscaled latent to unclamped frames."""

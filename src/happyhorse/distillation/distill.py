@@ -98,8 +98,9 @@ class Tasks:
         batch = self.source.batch(step * self.each + number, shape, config.stage.samples(shape))
         generator = torch.Generator().manual_seed(seeded("distill", config.seed, step, number).getrandbits(63))
         known = draw_known(batch.latents, config.known, generator).to(self.device)
-        text = padded(self.text.batch(batch.prompts), config.text_multiple).to(self.device)
-        null = padded(self.text.batch([""] * len(batch.prompts)), config.text_multiple).to(self.device)
+        count = len(batch.prompts)
+        both = padded(self.text.batch([*batch.prompts, *[""] * count]), config.text_multiple).to(self.device)
+        text, null = (Text(both.values[rows], both.lengths[rows]) for rows in (slice(count), slice(count, None)))
         return Task(text, null, known, generator)
 
 

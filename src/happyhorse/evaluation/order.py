@@ -33,7 +33,6 @@ from happyhorse.files import make_folder, whole_file
 from happyhorse.sampling.pipeline import Pipeline, Progress
 from happyhorse.training.run import find_codecs
 from happyhorse.weights.registry import resolve
-from happyhorse.weights.store import read_manifest
 
 DEFAULT = "foal"
 LANDMARK = "run.json"
@@ -97,7 +96,7 @@ def prepare(order: Order, suite: Suite, folder: Path, overwrite: bool, tell: Pro
     make_folder(known)
     fitted = instruments.cached_instruments(fitting, progress=lambda done, total: tell("fit", done, total))
     matcher = SpeechMatcher(round(suite.seconds * SAMPLE_RATE))
-    manifest = read_manifest(resolve(order.model or DEFAULT))
+    manifest = resolve(order.model or DEFAULT).manifest
     encoders = manifest.files["video"]["sha256"] + manifest.files["audio"]["sha256"]
     return Run(
         suite=suite,

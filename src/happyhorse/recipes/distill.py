@@ -59,7 +59,7 @@ class DistillConfig(Config):
     """Weights of the prompt that the teacher is asked with, for picture and sound."""
     warm: Fit | None = None
     """The warm start: steps in which the student learns to say in one pass what the teacher says with guidance."""
-    warm_noise: NoiseLaw = NoiseLaw(shift=5.0)
+    warm_noise: NoiseLaw = dataclasses.field(default_factory=lambda: NoiseLaw(shift=5.0))
     """The noise levels of the warm start."""
     fake_updates: int = 5
     """Updates of the fake score to one of the student."""
@@ -114,12 +114,12 @@ def foal_distill() -> DistillConfig:
     """The foal in eight steps, on the clips that it was trained on."""
     return DistillConfig(
         name="foal",
-        teacher="foal",
-        stage=Stage(steps=600, batch=8, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
+        teacher="foal-base",
+        stage=Stage(steps=600, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
         caches=foal().caches,
         known=KnownShares(first_frame=0.12, last_frame=0.03, audio=0.08, video=0.1, prefix=0.04),
         fake_per_rollout=5,
-        warm=Fit(700, learning_rate=3e-3, kind="muon", log_every=25, checkpoint_every=100),
+        warm=Fit(900, learning_rate=3e-3, kind="muon", log_every=25, checkpoint_every=100),
         compile=True,
     )
 
@@ -129,7 +129,7 @@ def foal_distill_tiny() -> DistillConfig:
     small = ClipShape(0.5, 32, 32)
     return DistillConfig(
         name="foal-tiny",
-        teacher="foal",
+        teacher="foal-base",
         stage=Stage(steps=4, batch=2, shapes=(small,)),
         caches=(CacheSet(small, 8),),
         known=KnownShares(first_frame=0.5, last_frame=0, audio=0, video=0, prefix=0),

@@ -32,8 +32,8 @@ from happyhorse.sampling import conditions, samplers
 from happyhorse.sampling.given import SAMPLE_RATE, Given, load_film, load_image, load_sound
 from happyhorse.sampling.request import Request, Sampling, make_request
 from happyhorse.types import ClipShape, Latents
-from happyhorse.weights.registry import resolve
-from happyhorse.weights.store import load_config, load_module, read_manifest, verified
+from happyhorse.weights.registry import Model, resolve
+from happyhorse.weights.store import Manifest, load_config, load_module, verified
 
 VIDEO_CHANNELS = 48
 AUDIO_CHANNELS = 64
@@ -70,7 +70,7 @@ class Pipeline:
 
     @classmethod
     def from_pretrained(cls, model: str | Path = "foal", device: torch.device | str | None = None) -> Pipeline:
-        """Loads a model by its name or folder; ``device`` is the CPU unless given.
+        """Loads a model by its name, folder or weight file; ``device`` is the CPU unless given.
 
         Raises WeightsError if the model is unknown, or if a weight file is missing, damaged or does not fit.
         """
@@ -134,7 +134,7 @@ class Pipeline:
             **request.recipe(),
             **given.sources(),
         }
-        return Clip(frames, audio, request.shape.fps, SAMPLE_RATE, recipe, watch.seconds)
+        return Clip(frames, audio, request.shape.fps, SAMPLE_RATE, recipe, watch.seconds, latents)
 
     def generate_latents(self, request: Request, given: Given, watch: Stopwatch) -> Latents:
         """Clean latents, batch 1, of a request."""
@@ -209,22 +209,23 @@ def _repeat(latents: Latents, count: int) -> Latents:
     return latents.map(lambda stream: torch.cat([stream] * count))
 
 
-def load_parts(folder: Path, device: torch.device) -> Parts:
-    """Loads the model and codecs of a model folder. Raises WeightsError if anything is missing or does not fit."""
-    manifest = read_manifest(folder)
-
-    def load(role: str, kind: Any, config: Any) -> Any:
-        path = verified(folder, manifest, role)
-        module = kind(load_config(config, path))
-        load_module(module, path)
-        return module.to(device).eval().requires_grad_(False)
-
+def load_parts(model: Model, device: torch.device) -> Parts:
+    """Loads a model and its codecs. Raises WeightsError if anything is missing or does not fit."""
+    folder, manifest, generator = model.folder, model.manifest, model.generator
     return Parts(
-        model=load("base", Transformer, ModelConfig),
-        video=load("video", VideoCodec, VideoCodecConfig),
-        audio=load("audio", AudioCodec, AudioCodecConfig),
+        model=load_part(folder, manifest, generator, Transformer, ModelConfig).to(device),
+        video=load_part(folder, manifest, "video", VideoCodec, VideoCodecConfig).to(device),
+        audio=load_part(folder, manifest, "audio", AudioCodec, AudioCodecConfig).to(device),
         text=Tokenizer.load(),
-        sampling=Sampling.from_dict(manifest.sampling),
-        name=manifest.name,
-        fingerprint=manifest.fingerprint,
+        sampling=Sampling.from_dict(manifest.sampling_of(generator)),
+        name=manifest.name_of(generator),
+        fingerprint=manifest.fingerprint_of(generator),
     )
+
+
+def load_part(folder: Path, manifest: Manifest, role: str, kind: Any, config: Any) -> Any:
+    """The module of a role, ready to be used and not to be trained."""
+    path = verified(folder, manifest, role)
+    module = kind(load_config(config, path))
+    load_module(module, path)
+    return module.eval().requires_grad_(False)

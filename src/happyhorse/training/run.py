@@ -175,7 +175,7 @@ def find_codecs(folder: Path | None, device: torch.device) -> Codecs:
     from happyhorse.weights.registry import resolve
     from happyhorse.weights.store import load_config
 
-    place = folder or resolve("foal")
+    place = folder or resolve("foal").folder
 
     def load(role: str, kind: Any, config: Any) -> Any:
         path = place / f"{role}.safetensors"

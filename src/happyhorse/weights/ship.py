@@ -34,7 +34,7 @@ def ship(folder: Path, files: list[Path], name: str) -> Manifest:
             shutil.copyfile(file, temporary)
             temporary.chmod(0o644)
     card = "README.md" if (folder / "README.md").exists() else before.card
-    return write_manifest(folder, name, before.sampling, card)
+    return write_manifest(folder, name, before.sampling, card, generators=before.generators, superres=before.superres)
 
 
 def main() -> int:

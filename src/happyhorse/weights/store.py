@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,33 @@ class Manifest(Config):
     """Role (base, video, audio) to {"file", "sha256", "bytes"}."""
     sampling: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of sampling.request.Sampling: steps, shift, guidance, sizes and limits that suit this model."""
+    generators: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {"base": {}})
+    """Roles of the weights that make clips, each with the fields of ``sampling`` in which it differs. The first one is
+    meant by the model's name."""
+    superres: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of sampling.superres.Enlarging, if there are weights of that role."""
     card: str = ""
     """File name of the model card."""
 
     @property
     def fingerprint(self) -> str:
         """One hash for all weights: the first 16 hex digits of the SHA-256 of the files' hashes, by role."""
-        hashes = "".join(self.files[role]["sha256"] for role in sorted(self.files))
+        return self._hash(self.files)
+
+    def fingerprint_of(self, generator: str) -> str:
+        """One hash for a generator and the codecs that it works with."""
+        return self._hash(role for role in (generator, "video", "audio") if role in self.files)
+
+    def sampling_of(self, generator: str) -> dict[str, Any]:
+        """How a generator likes to be asked."""
+        return {**self.sampling, **self.generators[generator]}
+
+    def name_of(self, generator: str) -> str:
+        """What a generator is called: "foal", or "foal-base" if it is not the one that the model's name means."""
+        return self.name if generator == next(iter(self.generators)) else f"{self.name}-{generator}"
+
+    def _hash(self, roles: Iterable[str]) -> str:
+        hashes = "".join(self.files[role]["sha256"] for role in sorted(roles))
         return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
 
@@ -63,12 +83,14 @@ def write_manifest(
     sampling: Mapping[str, Any] | None = None,
     card: str = "",
     roles: tuple[str, ...] = (),
+    generators: Mapping[str, dict[str, Any]] | None = None,
+    superres: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Hashes the weight files of ``folder`` (all ``*.safetensors``, or those of ``roles``) and writes its manifest."""
     folder = Path(folder)
     paths = [folder / f"{role}.safetensors" for role in roles] or sorted(folder.glob("*.safetensors"))
     files = {p.stem: {"file": p.name, "sha256": file_hash(p), "bytes": p.stat().st_size} for p in paths}
-    manifest = Manifest(name, files, dict(sampling or {}), card)
+    manifest = Manifest(name, files, dict(sampling or {}), dict(generators or {"base": {}}), dict(superres or {}), card)
     with whole_file(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest.to_dict(), indent=2) + "\n", encoding="utf-8")
     return manifest
