@@ -33,15 +33,27 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     vocabulary = Tokenizer.load().vocab_size
     config = ModelConfig(hidden=32, head_dim=8, query_heads=2, kv_heads=1, shared=1, text_vocab=vocabulary)
+    near = config.replace(local_layers=(0, 1, 2), receptive_field=1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Transformer(config)
-        for head in (model.final_linear_video, model.final_linear_audio):  # they start at zero, and would do nothing
-            torch.nn.init.normal_(head.weight, std=0.1)
-        save_module(model, folder / "base.safetensors")
+        for role, geometry in (("base", config), ("distilled", config), ("superres", near)):
+            model = Transformer(geometry)
+            for head in (model.final_linear_video, model.final_linear_audio):  # they start at zero: nothing would happen
+                torch.nn.init.normal_(head.weight, std=0.1)
+            save_module(model, folder / f"{role}.safetensors")
         save_module(VideoCodec(NARROW_VIDEO), folder / "video.safetensors")
         save_module(AudioCodec(NARROW_AUDIO), folder / "audio.safetensors")
-    write_manifest(folder, "tiny", {"steps": 2, "seconds": 0.5})
+    generators = {"base": {}, "distilled": {"steps": 1, "guidance_video": 1.0, "guidance_audio": 1.0, "sampler": "dmd"}}
+    superres = {"source": "picture", "steps": 2}
+    write_manifest(folder, "tiny", {"steps": 2, "seconds": 0.5}, generators=generators, superres=superres)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def library(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Clips are kept in a folder that is made for the test; it is not there at first."""
+    folder = tmp_path_factory.mktemp("data") / "library"
+    monkeypatch.setenv("HAPPYHORSE_LIBRARY", str(folder))
     return folder
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from happyhorse.clip import Clip
 from happyhorse.codecs.images import write_png
@@ -115,7 +115,7 @@ def _write(folder: Path, clip: Clip, entry: Entry) -> None:
     assert clip.latents is not None
     video, audio = clip.latents.video, clip.latents.audio
     tensors = {"video": video.cpu().to(torch.float16).contiguous(), "audio": audio.cpu().to(torch.float16).contiguous()}
-    save_file(tensors, str(folder / LATENTS))
+    (folder / LATENTS).write_bytes(save(tensors))
     write_png(folder / THUMBNAIL, clip.frames[len(clip.frames) // 2])
     facts = {"recipe": entry.recipe, "path": str(entry.path), "made": entry.made}
     (folder / ENTRY).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -13,5 +13,5 @@ def test_weights_to_start_from_are_refused_before_anything_long(tmp_path, capsys
     assert run(["train", "foal-reading", *out]) == 2
     assert "none.safetensors does not exist" in capsys.readouterr().err
     assert run(["train", "foal-asr", *out]) == 2
-    assert "foal-asr begins from nothing" in capsys.readouterr().err
+    assert "foal-asr begins as its recipe says" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,7 @@
 import pytest
 
 from happyhorse.errors import WeightsError
-from happyhorse.weights.registry import available, resolve
+from happyhorse.weights.registry import Model, available, resolve
 
 
 def test_an_unknown_model_lists_the_known_ones():
@@ -14,13 +14,27 @@ def test_a_model_that_cannot_run_here_says_what_it_needs():
         resolve("magihuman-base")
 
 
-def test_a_folder_with_a_manifest_is_a_model(tmp_path):
+def test_a_folder_with_a_manifest_is_a_model(tmp_path, tiny_model):
     with pytest.raises(WeightsError, match="not a model folder"):
         resolve(tmp_path)
-    (tmp_path / "manifest.json").write_text("{}")
-    assert resolve(tmp_path) == tmp_path
-    assert resolve(str(tmp_path)) == tmp_path
+    assert resolve(tiny_model) == Model(tiny_model, "base")
+    assert resolve(str(tiny_model)) == Model(tiny_model, "base")
+
+
+def test_a_weight_file_is_the_model_that_it_holds(tiny_model):
+    assert resolve(tiny_model / "distilled.safetensors") == Model(tiny_model, "distilled")
+    with pytest.raises(WeightsError, match=r"audio\.safetensors makes no clips.*base\.safetensors, distilled"):
+        resolve(tiny_model / "audio.safetensors")
+    with pytest.raises(WeightsError, match="unknown model"):
+        resolve(tiny_model / "none.safetensors")
+
+
+def test_the_first_generator_is_meant_by_the_name():
+    distilled, base = resolve("foal"), resolve("foal-base")
+    assert (distilled.generator, base.generator) == ("distilled", "base")
+    assert distilled.folder == base.folder
+    assert distilled.manifest.fingerprint_of("distilled") != base.manifest.fingerprint_of("base")
 
 
 def test_the_foal_is_available_by_name():
-    assert available() == ["foal"]
+    assert available() == ["foal", "foal-base"]

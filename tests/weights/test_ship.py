@@ -24,12 +24,15 @@ def test_new_weights_replace_old_ones_and_sampling_stays(tmp_path):
     folder.mkdir()
     run.mkdir()
     save_module(Small(1), folder / "base.safetensors")
-    write_manifest(folder, "foal", {"steps": 30})
+    generators, superres = {"distilled": {"steps": 8}, "base": {}}, {"steps": 5}
+    write_manifest(folder, "foal", {"steps": 30}, generators=generators, superres=superres)
     old = read_manifest(folder).fingerprint
     save_module(Small(2), run / "base.safetensors")
     save_module(Small(3), run / "audio.safetensors")
     ship(folder, [run / "base.safetensors", run / "audio.safetensors"], "foal")
     manifest = read_manifest(folder)
+    assert (manifest.generators, manifest.superres) == (generators, superres)
+    assert list(manifest.generators) == ["distilled", "base"]
     assert manifest.sampling == {"steps": 30} and manifest.fingerprint != old
     assert set(manifest.files) == {"base", "audio"}
     assert verified(folder, manifest, "audio").read_bytes() == (run / "audio.safetensors").read_bytes()

@@ -115,3 +115,19 @@ def test_the_manifest_is_plain_json(folder):
 
 def test_installed_weights_can_be_read_by_everybody(folder):
     assert (folder / "audio.safetensors").stat().st_mode & 0o044 == 0o044
+
+
+def test_a_generator_has_a_name_settings_and_a_fingerprint_of_its_own(tiny_model):
+    manifest = read_manifest(tiny_model)
+    assert manifest.sampling_of("base") == {"steps": 2, "seconds": 0.5}
+    assert manifest.sampling_of("distilled")["steps"] == 1 and manifest.sampling_of("distilled")["seconds"] == 0.5
+    assert (manifest.name_of("base"), manifest.name_of("distilled")) == ("tiny", "tiny-distilled")
+    prints = {manifest.fingerprint, *(manifest.fingerprint_of(role) for role in ("base", "distilled", "superres"))}
+    assert len(prints) == 4
+
+
+def test_weights_that_a_generator_does_not_read_leave_its_fingerprint_alone(tiny_model, tmp_path):
+    for role in ("base", "video", "audio"):
+        shutil.copy(tiny_model / f"{role}.safetensors", tmp_path)
+    alone = write_manifest(tmp_path, "tiny")
+    assert alone.fingerprint_of("base") == read_manifest(tiny_model).fingerprint_of("base") == alone.fingerprint

@@ -237,7 +237,7 @@ def scenes(
 @app.command()
 @stoppable
 def train(
-    recipe: Annotated[str, typer.Argument(help="foal-codec, foal, foal-reading or foal-asr.")],
+    recipe: Annotated[str, typer.Argument(help="foal-codec, foal, foal-reading, foal-superres or foal-asr.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run  [default: runs/RECIPE]")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the folder's last checkpoint.")] = True,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: a GPU if there is one]")] = None,

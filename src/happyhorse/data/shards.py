@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from happyhorse.codecs.codec import Codecs
@@ -136,8 +136,7 @@ def _write_shard(
     tensors = {"video": torch.cat([p.video for p in parts]), "audio": torch.cat([p.audio for p in parts])}
     clips = [{"seed": p.seed, "family": p.family, "attributes": dict(p.attributes)} for p in plans]
     with whole_file(path) as temporary:
-        save_file(tensors, str(temporary), {"cache": json.dumps({**head, "clips": clips}, ensure_ascii=False)})
-        temporary.chmod(0o644)  # save_file lets only its owner read
+        temporary.write_bytes(save(tensors, {"cache": json.dumps({**head, "clips": clips}, ensure_ascii=False)}))
 
 
 # ------------------------------------------------------------------------------------------------------------- reading

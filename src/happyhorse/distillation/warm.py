@@ -44,9 +44,7 @@ def guidance_loss(roles: Roles, task: Task, config: DistillConfig) -> tuple[Tens
         guided = with_guidance(roles.real, task.text, task.null, task.like, GuidanceScale(*config.guidance))
         target = guided(example.noisy)
     velocity = conditional(roles.student, task.text, task.like)(example.noisy)
-    losses = flow_matching_loss(velocity, Example(example.noisy, target, example.unknown, example.times)).map(
-        torch.mean
-    )
+    losses = flow_matching_loss(velocity, dataclasses.replace(example, target=target)).map(torch.mean)
     figures = {"video": losses.video.item(), "audio": losses.audio.item()}
     return losses.video + config.audio_weight * losses.audio, figures
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from happyhorse.config import Config
@@ -263,7 +263,7 @@ def save_fitted(fitted: Fitted, path: Path) -> None:
         for key, validation in fitted.validations.items()
     }
     with whole_file(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {"f": json.dumps(facts)})
+        temporary.write_bytes(save({name: t.contiguous() for name, t in tensors.items()}, {"f": json.dumps(facts)}))
 
 
 def load_fitted(path: Path) -> Fitted:

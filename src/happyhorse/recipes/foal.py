@@ -9,6 +9,7 @@ from happyhorse.errors import ConfigError
 from happyhorse.recipes.codec import codec_recipes
 from happyhorse.recipes.ear import ear_recipes
 from happyhorse.recipes.recipe import CacheSet, KnownShares, NoiseLaw, OptimizerConfig, SampleConfig, Stage, TrainConfig
+from happyhorse.recipes.superres import superres_recipes
 from happyhorse.types import ClipShape
 
 SHORT = ClipShape(2, 128, 128)
@@ -91,7 +92,6 @@ def recipes() -> dict[str, Callable[[], TrainConfig]]:
 def recipe(name: str) -> TrainConfig:
     """The recipe of a name. Raises ConfigError, listing the known ones, if there is none."""
     if name not in recipes():
-        raise ConfigError(
-            f'recipe "{name}" is unknown; known are {", ".join([*recipes(), *codec_recipes(), *ear_recipes()])}'
-        )
+        known = [*recipes(), *codec_recipes(), *ear_recipes(), *superres_recipes()]
+        raise ConfigError(f'recipe "{name}" is unknown; known are {", ".join(known)}')
     return recipes()[name]()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from happyhorse.codecs.codec import Codecs, TextCoder
 from happyhorse.files import whole_file
@@ -43,7 +43,7 @@ class SampleWriter:
         stem = self.folder / f"step-{state.step:08d}"
         if self.codecs is None or not _can_write_clips():
             with whole_file(stem.with_suffix(".safetensors")) as path:
-                save_file({"video": latents.video.half().cpu(), "audio": latents.audio.half().cpu()}, str(path))
+                path.write_bytes(save({"video": latents.video.half().cpu(), "audio": latents.audio.half().cpu()}))
         else:
             write_clips(stem, latents, self.codecs, self.config)
 

@@ -32,7 +32,7 @@ def ship(folder: Path, files: list[Path], name: str) -> Manifest:
     for file in files:
         with whole_file(folder / file.name) as temporary:
             shutil.copyfile(file, temporary)
-            temporary.chmod(0o644)
+            temporary.chmod(0o644)  # an installed package is read by everybody
     card = "README.md" if (folder / "README.md").exists() else before.card
     return write_manifest(folder, name, before.sampling, card, generators=before.generators, superres=before.superres)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from happyhorse.config import Config
@@ -183,8 +183,8 @@ def save_module(
     tensors = {name: _stored(tensor, dtype) for name, tensor in module.state_dict().items()}
     head = {"config": json.dumps(config.to_dict()), **(metadata or {})}
     with whole_file(path) as temporary:
-        save_file(tensors, str(temporary), head)
-        temporary.chmod(0o644)  # save_file lets only its owner read: an installed package is read by everybody
+        # save_file lets only the file's owner read it, and says of a full disk that it cannot serialise.
+        temporary.write_bytes(save(tensors, head))
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
