@@ -38,7 +38,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         for role, geometry in (("base", config), ("distilled", config), ("superres", near)):
             model = Transformer(geometry)
-            for head in (model.final_linear_video, model.final_linear_audio):  # they start at zero: nothing would happen
+            for head in (
+                model.final_linear_video,
+                model.final_linear_audio,
+            ):  # they start at zero: nothing would happen
                 torch.nn.init.normal_(head.weight, std=0.1)
             save_module(model, folder / f"{role}.safetensors")
         save_module(VideoCodec(NARROW_VIDEO), folder / "video.safetensors")

@@ -1,4 +1,4 @@
-"""``happyhorse render`` and ``library``: a preview becomes large, its sound stays bit for bit, and errors say what to do."""
+"""``happyhorse render`` and ``library``: previews become large, their sound stays bit for bit, errors say the way out."""
 
 import json
 import shutil

@@ -99,7 +99,7 @@ def test_settings_that_make_no_sense():
     for wrong in ({"source": "dreams"}, {"sampler": "dmd"}, {"kept": 1.5}, {"steps": 0}, {"scale": 1}):
         with pytest.raises(ConfigError):
             Enlarging(**wrong)
-    assert math.isclose(Enlarging().kept**2 + 0.544270**2, 1, abs_tol=1e-5)  # the published pair
+    assert math.isclose(Enlarging().kept ** 2 + 0.544270**2, 1, abs_tol=1e-5)  # the published pair
 
 
 # ----------------------------------------------------------------------------------------------------------- the render

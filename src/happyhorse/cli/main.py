@@ -203,6 +203,21 @@ def library(
 
 @app.command()
 @stoppable
+def caption(
+    clips: Annotated[list[Path], typer.Argument(help="Clips, made by happyhorse or not.")],
+    model: Annotated[str | None, typer.Option(help="A model with a language head  [default: foal-base]")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write what clips show and sound like, as a prompt."""
+    from happyhorse.cli.caption import caption_clips
+
+    caption_clips(clips, model, device, json)
+
+
+@app.command()
+@stoppable
 def info(
     clip: Annotated[Path, typer.Argument(help="A clip made by happyhorse.")],
     json: Annotated[bool, typer.Option("--json", help="Print the recipe as one JSON line.")] = False,
@@ -237,7 +252,9 @@ def scenes(
 @app.command()
 @stoppable
 def train(
-    recipe: Annotated[str, typer.Argument(help="foal-codec, foal, foal-reading, foal-superres or foal-asr.")],
+    recipe: Annotated[
+        str, typer.Argument(help="foal-codec, foal, foal-reading, foal-caption, foal-superres or foal-asr.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder of the run  [default: runs/RECIPE]")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the folder's last checkpoint.")] = True,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: a GPU if there is one]")] = None,

@@ -53,3 +53,7 @@ class TextCoder(Protocol):
     def batch(self, prompts: Sequence[str]) -> Text:
         """Prompts, padded to the longest; the empty one is the null prompt. Raises PromptError when one is too long."""
         ...
+
+    def captions(self, texts: Sequence[str]) -> Text:
+        """As ``batch``, with a mark at the end of each."""
+        ...

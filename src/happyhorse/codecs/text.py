@@ -95,6 +95,13 @@ class Tokenizer:
         values = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows], dtype=torch.int64)
         return Text(values.view(len(rows), longest), lengths)
 
+    def captions(self, texts: Sequence[str]) -> Text:
+        """As ``batch``, with a mark at the end of each, which a caption is written up to."""
+        text = self.batch(texts)
+        values = torch.nn.functional.pad(text.values, (0, 1), value=PAD)
+        values[torch.arange(len(texts)), text.lengths] = EOS
+        return Text(values, text.lengths + 1)
+
     def _match(self, text: str, start: int) -> int:
         """End of the longest piece that begins at ``start``, or of one character where none does."""
         for end in range(min(start + self._longest, len(text)), start, -1):

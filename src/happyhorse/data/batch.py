@@ -22,6 +22,8 @@ class Batch:
     """Video [B, 48, T, H, W] and audio [B, Na, 64], float32."""
     prompts: tuple[str, ...]
     """B prompts."""
+    captions: tuple[str, ...] = ()
+    """What each clip shows in the one wording of captions, if the source knows it."""
 
 
 class Source(Protocol):

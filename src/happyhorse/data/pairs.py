@@ -1,7 +1,7 @@
 """Scenes drawn twice, as a preview and at the size of a render: what super-resolution learns from.
 
-A cache is a folder of files pair-00000.safetensors, one for each scene: "enlarged" and "render" [48, T, H, W] and "audio"
-[Na, 64] as float16, with what the scene is as JSON in the metadata. Each file is written whole or not at all.
+A cache is a folder of files pair-00000.safetensors, one for each scene: "enlarged" and "render" [48, T, H, W] and
+"audio" [Na, 64] as float16, with what the scene is as JSON in the metadata. Each file is written whole or not at all.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from happyhorse.codecs.codec import Codecs
 from happyhorse.data.batch import Batch, draw_prompts
+from happyhorse.data.scenes.captions import caption
 from happyhorse.data.scenes.scene import Canvas, Plan
 from happyhorse.data.scenes.world import render, sample_plan
 from happyhorse.errors import WeightsError
@@ -171,7 +172,8 @@ class LatentDataset:
         shards = self._set(shape)
         rows = [self._row(len(shards.clips), step * size + place) for place in range(size)]
         clips = [(shards.clips[row]["family"], shards.clips[row]["attributes"]) for row in rows]
-        return Batch(shards.read(rows), draw_prompts(clips, self.prompt_dropout, self.seed, step))
+        prompts = draw_prompts(clips, self.prompt_dropout, self.seed, step)
+        return Batch(shards.read(rows), prompts, tuple(caption(*clip) for clip in clips))
 
     def _row(self, count: int, position: int) -> int:
         epoch, place = divmod(position, count)

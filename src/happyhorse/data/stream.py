@@ -8,6 +8,7 @@ import torch
 
 from happyhorse.codecs.codec import Codecs
 from happyhorse.data.batch import Batch, draw_prompts, seeded
+from happyhorse.data.scenes.captions import caption
 from happyhorse.data.scenes.world import sample_plan
 from happyhorse.data.shards import encode_plans
 from happyhorse.types import ClipShape, Latents
@@ -41,4 +42,5 @@ class SceneStream:
         parts = [encode_plans(chunk, shape, self.codecs, self.device) for chunk in chunks]
         latents = Latents(torch.cat([part.video for part in parts]), torch.cat([part.audio for part in parts]))
         clips = [(plan.family, plan.attributes) for plan in plans]
-        return Batch(latents, draw_prompts(clips, self.prompt_dropout, self.seed, step))
+        prompts = draw_prompts(clips, self.prompt_dropout, self.seed, step)
+        return Batch(latents, prompts, tuple(caption(*clip) for clip in clips))

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from happyhorse.types import TIME_STRIDE
 
+CAPTION_ROOM = 32
+"""Latent frames before the clip at which its caption begins."""
+
 
 def video_coordinates(grid: tuple[int, int, int], device: torch.device | None = None) -> Tensor:
     """[T * h * w, 9] for a grid of T latent frames of h x w patches, in the order time, row, column."""
@@ -51,6 +54,16 @@ def text_coordinates(style: str, lengths: Tensor, rows: int) -> Tensor:
     time = index if style == "v1" else index - length
     reference = {"foal": length, "v2": torch.ones_like(length), "v1": torch.full_like(length, 2)}[style]
     return _line(time, length.expand_as(time), reference.expand_as(time))
+
+
+def caption_coordinates(rows: int, start: int, device: torch.device | None = None) -> Tensor:
+    """[rows, 9] for words ``start`` .. ``start + rows - 1`` of a caption.
+
+    Its length is not known while it is written: word i stands at time i - CAPTION_ROOM, about where a prompt's stand.
+    """
+    time = torch.arange(start, start + rows, dtype=torch.float32, device=device) - CAPTION_ROOM
+    one = torch.ones_like(time)
+    return _line(time, one, one)
 
 
 def _line(time: Tensor, size: Tensor, reference: Tensor) -> Tensor:

@@ -89,25 +89,35 @@ class Layout:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextCache:
-    """Text keys and values of every layer, computed once and read at every denoising step."""
+class RowCache:
+    """Keys and values of some rows in every layer, computed once: those of a prompt are read at every denoising step,
+    those of a clip by every word of its caption."""
 
     keys: tuple[Tensor, ...]
-    """Per layer [B, L, kv heads, D], rotated."""
+    """Per layer [B, rows, kv heads, D], rotated."""
     values: tuple[Tensor, ...]
-    """Per layer [B, L, kv heads, D]"""
-    mask: Tensor | None
-    """[B, L] bool, True at true tokens; None if no prompt of the batch is padded."""
+    """Per layer [B, rows, kv heads, D]"""
+    mask: Tensor | None = None
+    """[B, rows] bool, True at true tokens; None if no row is padding."""
 
     @property
     def rows(self) -> int:
         return self.keys[0].shape[1]
 
-    def expand(self, batch: int) -> TextCache:
+    def joined(self, other: RowCache) -> RowCache:
+        """These rows, then the others; neither is padded."""
+        assert self.mask is None and other.mask is None, "rows that are padded cannot be followed by others"
+        keys, values = (
+            (torch.cat(pair, dim=1) for pair in zip(*both, strict=True))
+            for both in ((self.keys, other.keys), (self.values, other.values))
+        )
+        return RowCache(tuple(keys), tuple(values))
+
+    def expand(self, batch: int) -> RowCache:
         """One prompt's cache for a batch of clips."""
         keys = tuple(key.expand(batch, -1, -1, -1) for key in self.keys)
         values = tuple(value.expand(batch, -1, -1, -1) for value in self.values)
-        return TextCache(keys, values, None if self.mask is None else self.mask.expand(batch, -1))
+        return RowCache(keys, values, None if self.mask is None else self.mask.expand(batch, -1))
 
 
 def patch_grid(video: Tensor) -> tuple[int, int, int]:
@@ -132,10 +142,19 @@ def text_layout(config: ModelConfig, bands: Tensor, text: Text) -> Layout:
     return Layout(((TEXT, rows),), *_tables(coordinates, bands), causal=True)
 
 
-def media_layout(config: ModelConfig, bands: Tensor, latents: Latents, text: Text | TextCache) -> Layout:
-    """Layout of the media's pass over its own rows and the cached text keys."""
+def caption_layout(bands: Tensor, rows: int, start: int, seen: int) -> Layout:
+    """Layout of the words ``start`` .. ``start + rows - 1`` of a caption, which see each other causally and all of the
+    ``seen`` cached rows: the clip's and those of the words before."""
+    coordinates = positions.caption_coordinates(rows, start, bands.device)
+    own = torch.ones(rows, rows, dtype=torch.bool, device=bands.device).tril()
+    mask = None if rows == 1 else F.pad(own, (0, seen), value=True)[None, None]
+    return Layout(((TEXT, rows),), *_tables(coordinates[None], bands), key_mask=mask)
+
+
+def media_layout(config: ModelConfig, bands: Tensor, latents: Latents, text: Text | RowCache | None) -> Layout:
+    """Layout of the media's pass over its own rows and the cached text keys, if there are any."""
     coordinates, spans = _media(config, latents)
-    mask = text.mask if isinstance(text, TextCache) else text_mask(text)
+    mask = text_mask(text) if isinstance(text, Text) else text.mask if text else None
     return _layout(coordinates[None], bands, spans, mask, latents.video.shape[2])
 
 

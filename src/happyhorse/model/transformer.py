@@ -24,9 +24,10 @@ from happyhorse.model.sequence import (
     AUDIO,
     VIDEO,
     Layout,
+    RowCache,
     Spans,
-    TextCache,
     by_modality,
+    caption_layout,
     joint_layout,
     media_layout,
     over_patches,
@@ -67,7 +68,7 @@ class Transformer(nn.Module):
     def forward(
         self,
         latents: Latents,
-        text: Text | TextCache,
+        text: Text | RowCache,
         layout: Layout | None = None,
         times: Tensor | None = None,
     ) -> Latents:
@@ -79,26 +80,44 @@ class Transformer(nn.Module):
         """
         layout = layout or self.layout(latents, text)
         rows = [self.adapter.video_rows(latents.video, times), self.adapter.audio_rows(latents.audio, times)]
-        memory: TextCache | None = None
+        memory: RowCache | None = None
         if self.config.text == "tokens":
             # The layout hides padding already; building its mask again would be a graph break under compilation.
-            memory = text if isinstance(text, TextCache) else TextCache(*self._text_pass(text)[1:], mask=None)
+            memory = text if isinstance(text, RowCache) else RowCache(*self._text_pass(text)[1:], mask=None)
         else:
             rows.append(self.adapter.text_rows(_uncached(text).values))
         hidden = self.block(torch.cat(rows, dim=1), layout, memory)
         return self.read_out(hidden, latents)
 
-    def encode_text(self, text: Text) -> TextCache:
+    def encode_text(self, text: Text) -> RowCache:
         """Keys and values of the text rows in every layer; needs text = "tokens"."""
-        return TextCache(*self._text_pass(text)[1:], text_mask(text))
+        return RowCache(*self._text_pass(text)[1:], text_mask(text))
 
     def language_logits(self, text: Text) -> Tensor:
         """Scores of the next token after every token, [B, L, vocabulary]; needs ``language_head``."""
-        assert self.config.language_head, "this model has no language head"
-        hidden = self.final_norm_text(self._text_pass(text)[0])
-        return F.linear(hidden, self.adapter.text_embedder.weight) * self.config.hidden**-0.5
+        return self._next_tokens(self._text_pass(text)[0])
 
-    def layout(self, latents: Latents, text: Text | TextCache) -> Layout:
+    def encode_media(self, latents: Latents) -> RowCache:
+        """Keys and values of a clip's rows in every layer, without a prompt: what its caption is read from."""
+        layout = media_layout(self.config, self.adapter.rope.bands, latents, None)
+        rows = [self.adapter.video_rows(latents.video, None), self.adapter.audio_rows(latents.audio, None)]
+        return RowCache(*self._pass(torch.cat(rows, dim=1), layout)[1:])
+
+    def caption_logits(self, tokens: Tensor, seen: RowCache, start: int = 0) -> tuple[Tensor, RowCache]:
+        """Scores of the token after each of ``tokens`` [B, L], the words of a caption from ``start`` on; needs
+        ``language_head``. Also returns the keys and values of these words.
+
+        ``seen`` holds the clip's rows and those of the words before.
+        """
+        layout = caption_layout(self.adapter.rope.bands, tokens.shape[1], start, seen.rows)
+        hidden, keys, values = self._pass(self.adapter.text_rows(tokens), layout, seen)
+        return self._next_tokens(hidden), RowCache(keys, values)
+
+    def _next_tokens(self, hidden: Tensor) -> Tensor:
+        assert self.config.language_head, "this model has no language head"
+        return F.linear(self.final_norm_text(hidden), self.adapter.text_embedder.weight) * self.config.hidden**-0.5
+
+    def layout(self, latents: Latents, text: Text | RowCache) -> Layout:
         """Arrangement of the rows for these sizes and text lengths."""
         bands = self.adapter.rope.bands
         if self.config.text == "tokens":
@@ -129,17 +148,22 @@ class Transformer(nn.Module):
         if self.config.text != "tokens":
             raise ConfigError('only a model with text = "tokens" can read its prompt ahead of the latents')
         layout = text_layout(self.config, self.adapter.rope.bands, text)
-        hidden = self.adapter.text_rows(text.values)
+        return self._pass(self.adapter.text_rows(text.values), layout)
+
+    def _pass(
+        self, hidden: Tensor, layout: Layout, seen: RowCache | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Final rows, and their keys and values in every layer; they also see the cached rows."""
         keys, values = [], []
-        for layer in self.block.layers:
-            hidden, (key, value) = layer(hidden, layout)
+        for index, layer in enumerate(self.block.layers):
+            hidden, (key, value) = layer(hidden, layout, seen and (seen.keys[index], seen.values[index]))
             keys.append(key)
             values.append(value)
         return hidden, tuple(keys), tuple(values)
 
 
-def _uncached(text: Text | TextCache) -> Text:
-    if isinstance(text, TextCache):
+def _uncached(text: Text | RowCache) -> Text:
+    if isinstance(text, RowCache):
         raise ConfigError('text can only be cached by a model with text = "tokens"')
     return text
 
@@ -208,7 +232,7 @@ class Block(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.layers))
 
-    def forward(self, hidden: Tensor, layout: Layout, memory: TextCache | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, layout: Layout, memory: RowCache | None = None) -> Tensor:
         for index, layer in enumerate(self.layers):
             text = None if memory is None else (memory.keys[index], memory.values[index])
             hidden, _ = layer(hidden, layout, text)

@@ -16,7 +16,7 @@ from happyhorse.recipes.recipe import CacheSet, KnownShares, NoiseLaw, Optimizer
 from happyhorse.types import ClipShape
 
 STUDENT = OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.999), warmup=0.05, final=0.1)
-FAKE = STUDENT.replace(final=0.5)
+FAKE = STUDENT.replace(learning_rate=2e-4, final=0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ def foal_distill() -> DistillConfig:
     return DistillConfig(
         name="foal",
         teacher="foal-base",
-        stage=Stage(steps=600, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
+        stage=Stage(steps=450, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
         caches=foal().caches,
         known=KnownShares(first_frame=0.12, last_frame=0.03, audio=0.08, video=0.1, prefix=0.04),
         fake_per_rollout=5,

@@ -8,7 +8,16 @@ from happyhorse.config import foal as foal_model
 from happyhorse.errors import ConfigError
 from happyhorse.recipes.codec import codec_recipes
 from happyhorse.recipes.ear import ear_recipes
-from happyhorse.recipes.recipe import CacheSet, KnownShares, NoiseLaw, OptimizerConfig, SampleConfig, Stage, TrainConfig
+from happyhorse.recipes.recipe import (
+    CacheSet,
+    CaptionConfig,
+    KnownShares,
+    NoiseLaw,
+    OptimizerConfig,
+    SampleConfig,
+    Stage,
+    TrainConfig,
+)
 from happyhorse.recipes.superres import superres_recipes
 from happyhorse.types import ClipShape
 
@@ -69,6 +78,18 @@ def foal_reading() -> TrainConfig:
     )
 
 
+def foal_caption() -> TrainConfig:
+    """The second stage again, from the base's weights, learning to write what a clip shows."""
+    base = foal()
+    return base.replace(
+        name="foal-caption",
+        model=foal_model(language_head=True),
+        stages=(base.stages[1].replace(steps=1500, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),),
+        optimizer=base.optimizer.replace(learning_rate=3e-3),
+        captions=CaptionConfig(share=0.3),
+    )
+
+
 def foal_tiny() -> TrainConfig:
     """A very small model for a few steps: what the tests train, and a rehearsal of everything that a run does."""
     small, wide = ClipShape(0.5, 32, 32), ClipShape(0.5, 32, 64)
@@ -86,7 +107,7 @@ def foal_tiny() -> TrainConfig:
 
 def recipes() -> dict[str, Callable[[], TrainConfig]]:
     """Recipes by the names that ``happyhorse train`` takes."""
-    return {"foal": foal, "foal-reading": foal_reading, "foal-tiny": foal_tiny}
+    return {"foal": foal, "foal-reading": foal_reading, "foal-caption": foal_caption, "foal-tiny": foal_tiny}
 
 
 def recipe(name: str) -> TrainConfig:

@@ -119,6 +119,18 @@ class SampleConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class CaptionConfig(Config):
+    """Learning to write what a clip shows, beside making it (Zhou et al. 2024, "Transfusion", arXiv 2408.11039)."""
+
+    share: float = 0.0
+    """Share of the steps that learn it too; 0 for a model without a language head."""
+    weight: float = 0.1
+    """Weight of the mean cross-entropy of a caption's tokens in such a step."""
+    noise: float = 0.3
+    """Clips are noised up to this level."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig(Config):
     """One training run of a generator."""
 
@@ -142,6 +154,8 @@ class TrainConfig(Config):
     """Share of samples that see the null prompt, which guidance needs."""
     audio_weight: float = 1.0
     """Weight of the sound's loss against the picture's."""
+    captions: CaptionConfig = dataclasses.field(default_factory=lambda: CaptionConfig())
+    """Whether the model also learns to describe clips."""
     ema_decay: float = 0.9995
     """Decay of the weights' moving average, which is what is kept in the end; short runs use a faster one."""
     text_multiple: int = 16
@@ -162,6 +176,8 @@ class TrainConfig(Config):
             raise ConfigError(f"recipe {self.name}: every stage needs at least one step and one sample")
         if not all(stage.shapes for stage in self.stages):
             raise ConfigError(f"recipe {self.name}: every stage needs at least one shape")
+        if self.captions.share and not self.model.language_head:
+            raise ConfigError(f"recipe {self.name}: a model without a language head writes no captions")
 
     @property
     def steps(self) -> int:

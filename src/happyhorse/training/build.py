@@ -31,6 +31,6 @@ def compile_blocks(model: Transformer) -> None:
     """Compiles each layer on its own: alike layers share their code, so it takes a minute and not ten."""
     import torch._dynamo
 
-    torch._dynamo.config.recompile_limit = 64  # kinds of layers x shapes x text lengths
+    torch._dynamo.config.recompile_limit = 256  # kinds of layers x shapes x text lengths, with and without gradients
     for layer in model.block.layers:
         layer.compile(dynamic=False)

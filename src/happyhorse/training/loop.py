@@ -22,6 +22,7 @@ from happyhorse.data.batch import Batch, Source, seeded
 from happyhorse.errors import ConfigError
 from happyhorse.recipes.recipe import TrainConfig
 from happyhorse.training import checkpoint
+from happyhorse.training.captions import caption_loss
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.losses import Example, flow_matching_loss, make_example
 from happyhorse.training.masks import draw_known
@@ -73,7 +74,8 @@ def train_loop(job: Job, state: TrainState) -> str:
             # -------------------------------------------------------------------------------------------- one step
             batch, text = next(batches)
             example = draw_example(batch.latents, config, state.step)
-            meters.add(example, *optimise(state, example, text, config))
+            words = caption_loss(state.model, batch, job.text, config, state.step)
+            meters.add(example, *optimise(state, example, text, config, words))
             state.step += 1
 
 
@@ -93,14 +95,17 @@ def draw_example(clean: Latents, config: TrainConfig, step: int) -> Example:
     return make_example(clean, noise, times, known.to(device))
 
 
-def optimise(state: TrainState, example: Example, text: Text, config: TrainConfig) -> tuple[Latents, Tensor, Tensor]:
-    """One update of the weights and their average; the losses [B] by modality, the loss, the gradient's norm."""
+def optimise(
+    state: TrainState, example: Example, text: Text, config: TrainConfig, words: Tensor | None = None
+) -> tuple[Latents, Tensor, Tensor, Tensor | None]:
+    """One update of the weights and their average; the losses [B] by modality, the loss, the gradient's norm and the
+    loss of captions, ``words``, if they are learned in this step."""
     losses = flow_matching_loss(predict(state, example, text), example)
     loss = (losses.video + config.audio_weight * losses.audio).mean()
-    loss.backward()
+    (loss if words is None else loss + config.captions.weight * words).backward()
     norm = state.optimizers.step((state.step + 1) / config.steps)
     state.average.update()
-    return losses, loss.detach(), norm
+    return losses, loss.detach(), norm, None if words is None else words.detach()
 
 
 def predict(state: TrainState, example: Example, text: Text) -> Latents:
@@ -132,7 +137,7 @@ def prefetched(job: Job, start: int) -> Iterator[Iterator[tuple[Batch, Text]]]:
     def make(step: int) -> tuple[Batch, Text]:
         batch = job.source.batch(step, *shape_at(config, step))
         text = padded(job.text.batch(batch.prompts), config.text_multiple)
-        return Batch(batch.latents.to(job.device), batch.prompts), text.to(job.device)
+        return dataclasses.replace(batch, latents=batch.latents.to(job.device)), text.to(job.device)
 
     def batches(pool: ThreadPoolExecutor) -> Iterator[tuple[Batch, Text]]:
         coming = pool.submit(make, start)

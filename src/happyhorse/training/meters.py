@@ -28,11 +28,14 @@ class Meters:
         self._sums = torch.zeros(2, BUCKETS, device=self._device)
         self._counts = torch.zeros(2, BUCKETS, device=self._device)
         self._totals = torch.zeros(2, device=self._device)
+        self._words: list[Tensor] = []
         self.steps, self._samples, self._tokens, self._started = 0, 0, 0, time.monotonic()
 
     @torch.no_grad()
-    def add(self, example: Example, losses: Latents, loss: Tensor, gradient_norm: Tensor) -> None:
-        """One step: its example, the losses [B] of each modality, the loss and the gradient's norm."""
+    def add(
+        self, example: Example, losses: Latents, loss: Tensor, gradient_norm: Tensor, words: Tensor | None = None
+    ) -> None:
+        """One step: its example, the losses [B] of each modality, the loss, the gradient's norm, that of captions."""
         streams = zip(
             (losses.video, losses.audio),
             (example.times.video, example.times.audio),
@@ -45,6 +48,7 @@ class Meters:
             self._sums[index].index_add_(0, buckets, values.detach() * counted)
             self._counts[index].index_add_(0, buckets, counted)
         self._totals += torch.stack([loss, gradient_norm])
+        self._words += [] if words is None else [words]
         video = example.noisy.video
         self.steps += 1
         self._samples += len(video)
@@ -54,7 +58,7 @@ class Meters:
         """Means since the last reading.
 
         "loss", "gradient_norm", "video", "audio", each modality's loss by quarter of the noise level ("video_0" for t
-        below 1/4 ... "audio_3"), "samples_per_second", "tokens_per_second".
+        below 1/4 ... "audio_3"), "captions" if they are learned, "samples_per_second", "tokens_per_second".
         """
         loss, norm = (self._totals / max(1, self.steps)).tolist()
         figures = {"loss": loss, "gradient_norm": norm}
@@ -62,6 +66,8 @@ class Meters:
         for name, sums, counts in rows:
             figures[name] = float(sums.sum() / counts.sum())
             figures |= {f"{name}_{bucket}": value for bucket, value in enumerate((sums / counts).tolist())}
+        if self._words:
+            figures["captions"] = torch.stack(self._words).mean().item()
         seconds = max(1e-9, time.monotonic() - self._started)
         figures["samples_per_second"] = self._samples / seconds
         figures["tokens_per_second"] = self._tokens / seconds

@@ -155,7 +155,7 @@ def run(config: TrainConfig, options: Options, report: Report) -> int:
 
 def start_from(weights: Path, state: TrainState) -> None:
     """Gives a fresh run the weights of another one."""
-    load_module(state.model, weights)
+    load_module(state.model, weights, optional=("final_norm_text.weight",))  # a language head may be new
     state.average.restart()
 
 

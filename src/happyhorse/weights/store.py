@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +139,18 @@ def read_config(path: Path | str) -> dict[str, Any]:
         ) from error
 
 
-def load_module(module: nn.Module, path: Path | str, device: torch.device | str = "cpu") -> None:
+def load_module(
+    module: nn.Module, path: Path | str, device: torch.device | str = "cpu", optional: Sequence[str] = ()
+) -> None:
     """Copies the tensors of a safetensors file into ``module``, cast to the module's own dtypes (bf16 to fp32).
 
-    Raises WeightsError unless names and shapes are exactly the module's.
+    Raises WeightsError unless names and shapes are exactly the module's; ``optional`` ones may be missing in the
+    file, and stay as they are.
     """
     own = module.state_dict()
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as file:
+            own = {name: tensor for name, tensor in own.items() if name in file.keys() or name not in optional}  # noqa: SIM118
             _compare(path, own, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
             with torch.no_grad():
                 for name, tensor in own.items():
