@@ -1,4 +1,4 @@
-"""``happyhorse render`` and ``library``: previews become large, their sound stays bit for bit, errors say the way out."""
+"""``happyhorse render`` and ``library``: previews become large, sound stays bit for bit, errors name the way out."""
 
 import json
 import shutil

@@ -131,3 +131,32 @@ def test_weights_that_a_generator_does_not_read_leave_its_fingerprint_alone(tiny
         shutil.copy(tiny_model / f"{role}.safetensors", tmp_path)
     alone = write_manifest(tmp_path, "tiny")
     assert alone.fingerprint_of("base") == read_manifest(tiny_model).fingerprint_of("base") == alone.fingerprint
+
+
+def test_bytes_with_a_scale_for_every_row_are_within_half_a_step(tmp_path):
+    model, path = small(), tmp_path / "a.safetensors"
+    model.config = AudioCodecConfig()
+    with torch.no_grad():
+        model[0].weight[1] *= 1000
+        model[0].weight[2] = 0
+    save_module(model, path, torch.int8)
+    other = small()
+    load_module(other, path)
+    wanted, found = model[0].weight, other[0].weight
+    step = wanted.abs().amax(dim=1, keepdim=True) / 127
+    assert ((wanted - found).abs() <= 0.5001 * step).all() and torch.equal(found[2], wanted[2])
+    assert torch.equal(model[0].bias, other[0].bias)
+    with pytest.raises(WeightsError, match=r"has 0\.weight as \[4, 3\] instead of \[4, 5\]"):
+        load_module(nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4)), path)
+
+
+def test_a_head_that_is_new_may_be_missing(folder):
+    path, wider = folder / "audio.safetensors", nn.Sequential()
+    wider.add_module("0", small()[0])
+    wider.add_module("1", small()[1])
+    wider.register_buffer("count", torch.tensor(7))
+    wider.register_buffer("head", torch.tensor(5.0))
+    with pytest.raises(WeightsError, match="lacks head"):
+        load_module(wider, path)
+    load_module(wider, path, optional=("head",))
+    assert wider.head == 5

@@ -41,7 +41,7 @@ def guidance_loss(roles: Roles, task: Task, config: DistillConfig) -> tuple[Tens
     """Squared distance of the student's velocity to the teacher's guided one on noised data, and it by stream."""
     example = noised(task, config)
     with torch.no_grad():
-        guided = with_guidance(roles.real, task.text, task.null, task.like, GuidanceScale(*config.guidance))
+        guided = with_guidance(roles.real, task.text, task.null, task.like, GuidanceScale(*config.warm_guidance))
         target = guided(example.noisy)
     velocity = conditional(roles.student, task.text, task.like)(example.noisy)
     losses = flow_matching_loss(velocity, dataclasses.replace(example, target=target)).map(torch.mean)

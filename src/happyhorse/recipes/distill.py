@@ -55,8 +55,10 @@ class DistillConfig(Config):
     """Denoising steps of the student."""
     shift: float = 5.0
     """Shift of the student's levels."""
-    guidance: tuple[float, float] = (2.5, 3.0)
-    """Weights of the prompt that the teacher is asked with, for picture and sound."""
+    warm_guidance: tuple[float, float] = (2.5, 3.0)
+    """Weights of the prompt that the warm start's teacher is asked with, for picture and sound: those of sampling."""
+    guidance: tuple[float, float] = (1.5, 1.5)
+    """The same of the real score. With those of sampling sounds become loud and pictures harsh within 100 updates."""
     warm: Fit | None = None
     """The warm start: steps in which the student learns to say in one pass what the teacher says with guidance."""
     warm_noise: NoiseLaw = dataclasses.field(default_factory=lambda: NoiseLaw(shift=5.0))
@@ -115,7 +117,7 @@ def foal_distill() -> DistillConfig:
     return DistillConfig(
         name="foal",
         teacher="foal-base",
-        stage=Stage(steps=450, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
+        stage=Stage(steps=250, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
         caches=foal().caches,
         known=KnownShares(first_frame=0.12, last_frame=0.03, audio=0.08, video=0.1, prefix=0.04),
         fake_per_rollout=5,

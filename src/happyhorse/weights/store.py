@@ -23,6 +23,8 @@ from happyhorse.errors import ConfigError, WeightsError
 from happyhorse.files import whole_file
 
 MANIFEST = "manifest.json"
+SCALE = ".scale"
+"""Ends the name of the scales of a tensor that is kept as int8."""
 _REPAIR = "reinstall happyhorse, or copy the file again"
 
 
@@ -150,11 +152,16 @@ def load_module(
     own = module.state_dict()
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as file:
-            own = {name: tensor for name, tensor in own.items() if name in file.keys() or name not in optional}  # noqa: SIM118
-            _compare(path, own, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+            names = set(file.keys())
+            own = {name: tensor for name, tensor in own.items() if name in names or name not in optional}
+            values = {
+                name for name in names if name.removesuffix(SCALE) == name or name.removesuffix(SCALE) not in names
+            }
+            _compare(path, own, {name: tuple(file.get_slice(name).get_shape()) for name in sorted(values)})
             with torch.no_grad():
                 for name, tensor in own.items():
-                    tensor.copy_(file.get_tensor(name))
+                    stored = file.get_tensor(name)
+                    tensor.copy_(widened(stored, file.get_tensor(name + SCALE)) if name + SCALE in names else stored)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}); {_REPAIR}") from error
 
@@ -180,21 +187,40 @@ def save_module(
 ) -> None:
     """Writes the tensors of ``module`` (floating point as ``dtype``) and its configuration, whole or not at all.
 
-    ``module.config`` must be a Config: it goes into the metadata, so that the file alone rebuilds the module.
+    With torch.int8, matrices are kept as bytes with a scale for every row. ``module.config`` must be a Config: it goes
+    into the metadata, so that the file alone rebuilds the module.
     """
     config = module.config
     assert isinstance(config, Config), f"{type(module).__name__} has no configuration"
-    tensors = {name: _stored(tensor, dtype) for name, tensor in module.state_dict().items()}
+    tensors = dict[str, torch.Tensor]()
+    for name, tensor in module.state_dict().items():
+        tensors |= _stored(name, tensor.detach().cpu(), dtype)
     head = {"config": json.dumps(config.to_dict()), **(metadata or {})}
     with whole_file(path) as temporary:
         # save_file lets only the file's owner read it, and says of a full disk that it cannot serialise.
         temporary.write_bytes(save(tensors, head))
 
 
-def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _stored(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Matrices as ``dtype``; vectors (norms, scales, rotary bands) are small and keep their precision."""
-    tensor = tensor.detach().cpu()
-    return (tensor.to(dtype) if tensor.is_floating_point() and tensor.ndim > 1 else tensor).contiguous().clone()
+    if not (tensor.is_floating_point() and tensor.ndim > 1):
+        return {name: tensor.contiguous().clone()}
+    if dtype == torch.int8:
+        narrow, scale = narrowed(tensor)
+        return {name: narrow, name + SCALE: scale}
+    return {name: tensor.to(dtype).contiguous().clone()}
+
+
+def narrowed(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A tensor [rows, ...] as int8 with a scale [rows] float32; each row's largest value becomes 127."""
+    rows = tensor.float().flatten(1)
+    scale = rows.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+    return (rows / scale[:, None]).round().to(torch.int8).view(tensor.shape).contiguous(), scale
+
+
+def widened(narrow: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Inverse of ``narrowed``, float32, within half a step of each row's scale."""
+    return (narrow.float().flatten(1) * scale[:, None]).view(narrow.shape)
 
 
 def load_config(kind: type[Config], path: Path | str) -> Any:
