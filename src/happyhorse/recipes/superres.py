@@ -51,6 +51,8 @@ class SuperresConfig(Config):
     """Share of the windows that see the null prompt."""
     seed: int = 0
     """Seed of the scenes, the windows and the noise."""
+    compile: bool = False
+    """Compile the blocks."""
 
 
 def foal_superres() -> SuperresConfig:
@@ -67,6 +69,7 @@ def foal_superres() -> SuperresConfig:
         side=128,
         windows=(Window(7, 16, 8), Window(7, 16, 8), Window(2, 32, 7)),
         fit=Fit(3000, learning_rate=4e-3, kind="muon", log_every=50, checkpoint_every=250),
+        compile=True,
     )
 
 

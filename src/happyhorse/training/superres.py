@@ -83,7 +83,7 @@ def make_model(config: SuperresConfig, device: torch.device) -> Transformer:
         teacher = resolve(config.init)
         load_module(model, verified(teacher.folder, teacher.manifest, teacher.generator))
     model = model.to(device)
-    if can_compile(device):
+    if config.compile and can_compile(device):
         compile_blocks(model)
     return model
 
