@@ -1,4 +1,4 @@
-"""How much sooner the distilled model is done than the base at its best: the same prompts, one after the other, in one run.
+"""How much sooner the distilled model is done than the base at its best: the same prompts in turn, in one run.
 
 ``python benchmarks/denoising_time.py [--clips 5] [--base-steps 50]``
 """

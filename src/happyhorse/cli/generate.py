@@ -24,6 +24,7 @@ from happyhorse.files import check_output
 from happyhorse.library import Library
 from happyhorse.sampling.extend import Start, check_length, extend, load_start
 from happyhorse.sampling.given import Given, Image, load_film, load_image, load_sound
+from happyhorse.sampling.loop import loop, parts
 from happyhorse.sampling.pipeline import NOTHING, Pipeline, Progress, load_parts
 from happyhorse.sampling.render import Renderer, as_preview, load_render_parts
 from happyhorse.sampling.request import SEED_MAX, Request, Sampling, make_request
@@ -59,6 +60,7 @@ class Options:
     audio: Path | None = None
     video: Path | None = None
     extend: Path | None = None
+    loop: bool = False
     seconds: float | None = None
     aspect: str | None = None
     size: str | None = None
@@ -100,9 +102,14 @@ def generate_clips(options: Options) -> int:
     given, longer = load_given(options, recipe), load_longer(options, recipe, sampling)
     if options.render and given.video:
         raise ConfigError("--render enlarges a picture of ours, and --video gives one; leave one of them out")
+    looped = options.loop or bool(recipe.get("loop"))
+    if looped and (longer or given.video or given.audio or given.last_image):
+        raise ConfigError("--loop makes its own ending; give it without --extend, --video, --audio and --last-image")
     if longer and given != NOTHING:
         raise ConfigError("--extend goes on from a clip alone; give it without an image, sound or film")
     jobs = make_jobs(options, recipe, sampling, given, longer)
+    if looped:
+        parts(jobs[0].request.shape)
     device = find_device(options.device)
     began = time.perf_counter()
     with StageProgress() as progress:
@@ -119,6 +126,8 @@ def generate_clips(options: Options) -> int:
     def make(request: Request, progress: Progress) -> Clip:
         if longer:
             return extend(pipeline, longer.start, request, longer.seconds, progress)
+        if looped:
+            return loop(pipeline, request, given, progress)
         return pipeline.make(request, given, progress)
 
     keep = Keeper(options, renderer, None if longer else given.image)

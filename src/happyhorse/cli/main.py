@@ -118,6 +118,7 @@ def generate(
     audio: Annotated[Path | None, typer.Option(help="A sound, to make the picture for.")] = None,
     video: Annotated[Path | None, typer.Option(help="A film, to make the sound for.")] = None,
     extend: Annotated[Path | None, typer.Option(help="A clip to go on from, up to --seconds in all.")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="A clip whose end leads into its beginning.")] = False,
     seconds: Annotated[
         float | None, typer.Option(help="Length of the clip  [default: 5, or that of the film or sound]")
     ] = None,
@@ -149,6 +150,7 @@ def generate(
         audio=audio,
         video=video,
         extend=extend,
+        loop=loop,
         seconds=seconds,
         aspect=aspect,
         size=size,

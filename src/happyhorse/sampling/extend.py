@@ -122,6 +122,10 @@ def overlap(frames: int, shape: ClipShape) -> int:
 def joined(old: NDArray[np.float32], again: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float32]:
     """The old sound [S], faded into a window's rendering of its end (``again``), which goes on as ``new``."""
     length = min(round(FADE * SAMPLE_RATE), len(again))
-    weight = (0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / length)).astype(np.float32)
-    faded = (1 - weight) * old[-length:] + weight * again[-length:]
-    return np.concatenate([old[:-length], faded, new], dtype=np.float32)
+    return np.concatenate([old[:-length], faded(old[-length:], again[-length:]), new], dtype=np.float32)
+
+
+def faded(old: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float32]:
+    """From one sound [S] to another of the same length, along half a cosine."""
+    weight = (0.5 - 0.5 * np.cos(np.pi * (np.arange(len(old)) + 0.5) / len(old))).astype(np.float32)
+    return ((1 - weight) * old + weight * new).astype(np.float32)

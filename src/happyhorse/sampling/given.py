@@ -81,6 +81,26 @@ class Beginning:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ending:
+    """Picture and sound that a clip leads to."""
+
+    frames: NDArray[np.uint8]
+    """[4 k, height, width, 3] at 24 frames a second, in the clip's size."""
+    waveform: NDArray[np.float32]
+    """[4000 k] at 24 kHz."""
+
+    def add_to(self, known: Known, video: VideoCoder, audio: AudioCoder) -> Known:
+        """``known`` with this at the end."""
+        device = known.latents.video.device
+        # The encoder's first latent frame is a frame alone; it is not wanted, and any frame will do for it.
+        frames = np.concatenate([self.frames[:1], self.frames])
+        latent = video.encode(conditions.picture(frames).to(device))[:, :, 1:]
+        known = conditions.with_video(known, latent, start=-latent.shape[2])
+        heard = audio.encode(torch.from_numpy(self.waveform)[None].to(device))
+        return conditions.with_audio(known, heard, start=-heard.shape[1])
+
+
+@dataclasses.dataclass(frozen=True)
 class Given:
     """Everything that is given for a clip; most often nothing."""
 
@@ -94,6 +114,8 @@ class Given:
     """The clip has this picture; its sound is made for it."""
     beginning: Beginning | None = None
     """The clip begins with these; see ``extend.py``."""
+    ending: Ending | None = None
+    """The clip ends with these; see ``loop.py``."""
 
     def __post_init__(self) -> None:
         if self.video and self.audio:
@@ -139,7 +161,7 @@ class Given:
 
     def known(self, like: Latents, shape: ClipShape, video: VideoCoder, audio: AudioCoder) -> Known | None:
         """The given parts as latents of the shape of ``like``; None if nothing is given."""
-        if not (self.image or self.last_image or self.audio or self.video or self.beginning):
+        if not (self.image or self.last_image or self.audio or self.video or self.beginning or self.ending):
             return None
         known = conditions.nothing(like)
         if self.image:
@@ -152,7 +174,7 @@ class Given:
         wave = self.samples(shape.padded_frames) if self.audio else self.beginning.waveform if self.beginning else None
         if wave is not None:
             known = conditions.with_audio(known, audio.encode(torch.from_numpy(wave)[None].to(like.audio.device)))
-        return known
+        return self.ending.add_to(known, video, audio) if self.ending else known
 
     def film_frames(self, shape: ClipShape) -> NDArray[np.uint8]:
         """The film as the model sees it, [padded frames, height, width, 3]; its last frame stays where it is short."""
