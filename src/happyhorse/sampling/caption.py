@@ -44,7 +44,10 @@ class Captioner:
         folder, manifest = found.folder, found.manifest
         transformer = load_part(folder, manifest, found.generator, Transformer, ModelConfig).to(chosen)
         if not transformer.config.language_head:
-            raise ConfigError(f"{manifest.name_of(found.generator)} has no language head; caption with foal-base")
+            raise ConfigError(
+                f"{manifest.name_of(found.generator)} has no language head; "
+                "happyhorse train foal-caption makes a model that has one"
+            )
         return cls(
             transformer,
             load_part(folder, manifest, "video", VideoCodec, VideoCodecConfig).to(chosen),

@@ -169,7 +169,9 @@ def load_render_parts(model: Model, device: torch.device) -> RenderParts:
     """The super-resolution model beside a generator, with their codecs."""
     folder, manifest = model.folder, model.manifest
     if ROLE not in manifest.files:
-        raise WeightsError(f"model {manifest.name} has no super-resolution weights; render with one that has: foal")
+        raise WeightsError(
+            f"model {manifest.name} has no super-resolution weights; happyhorse train foal-superres makes some"
+        )
     return RenderParts(
         model=load_part(folder, manifest, ROLE, Transformer, ModelConfig).to(device),
         video=load_part(folder, manifest, "video", VideoCodec, VideoCodecConfig).to(device),

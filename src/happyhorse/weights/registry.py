@@ -34,8 +34,8 @@ class Model:
 
 
 FOAL = (
-    Entry("foal", "the small model inside this package: five kinds of scenes, 128 px, on any CPU; eight steps"),
-    Entry("foal-base", "what it was distilled from: 32 steps with guidance"),
+    Entry("foal", "the small model inside this package: five kinds of scenes, 128 px, on any CPU"),
+    Entry("foal-base", "the same as it was trained: 32 steps with guidance"),
 )
 
 MAGIHUMAN = tuple(
@@ -60,9 +60,10 @@ def resolve(name: str | Path) -> Model:
 
 
 def _named(folder: Path, name: str) -> Model:
-    """The generator that is called ``name``."""
+    """The generator that is called ``name``; the one that is meant by the model's name has its full name as well."""
     manifest = read_manifest(folder)
-    roles = {manifest.name_of(role): role for role in manifest.generators}
+    roles = {f"{manifest.name}-{role}": role for role in manifest.generators}
+    roles[manifest.name] = next(iter(manifest.generators))
     if name not in roles:
         raise WeightsError(f"{folder} holds no {name}, only {', '.join(roles)}; reinstall happyhorse")
     return Model(folder, roles[name])
