@@ -18,7 +18,7 @@ PROMPT = "a red ball bounces on wood"
 
 def shipped() -> bool:
     try:
-        return resolve("foal").is_dir()
+        return resolve("foal").folder.is_dir()
     except WeightsError:
         return False
 
