@@ -12,6 +12,7 @@ from happyhorse.data.scenes.world import prompt
 from happyhorse.evaluation import run as run_module
 from happyhorse.evaluation.compare import compare, read_cases
 from happyhorse.evaluation.measure import ALL, make_cases
+from happyhorse.evaluation.order import embedder
 from happyhorse.evaluation.page import sheets, write_page
 from happyhorse.evaluation.plots import plots
 from happyhorse.evaluation.record import Records
@@ -19,6 +20,7 @@ from happyhorse.evaluation.report import make_report
 from happyhorse.evaluation.run import Run, stranger_of
 from happyhorse.evaluation.source import FolderSource
 from happyhorse.evaluation.suites import Suite
+from happyhorse.weights.registry import resolve
 
 SECONDS = 2.0
 
@@ -156,3 +158,11 @@ def test_lateness_is_told_as_median_and_quartiles(suite, clips, bench, tmp_path)
     found = {(one["row"], one["family"]): one for one in report.offsets}
     late = found["model", "ball"]["median"] - found["real", "ball"]["median"]
     assert late == pytest.approx(20, abs=2) and found["model", "ball"]["pairs"] > 3
+
+
+def test_embeddings_are_named_by_their_codecs(tiny_model, tmp_path):
+    """Reports of two models on the same codecs compare their distances; on other codecs they do not."""
+    foal = resolve("foal").manifest
+    renamed = foal.replace(name="student")
+    assert embedder(foal) == embedder(renamed) == "foal"
+    assert embedder(resolve(tiny_model).manifest) == "tiny"

@@ -33,6 +33,7 @@ from happyhorse.files import make_folder, whole_file
 from happyhorse.sampling.pipeline import Pipeline, Progress
 from happyhorse.training.run import find_codecs
 from happyhorse.weights.registry import resolve
+from happyhorse.weights.store import Manifest
 
 DEFAULT = "foal"
 LANDMARK = "run.json"
@@ -105,8 +106,15 @@ def prepare(order: Order, suite: Suite, folder: Path, overwrite: bool, tell: Pro
         made=Records(folder / "records"),
         known=Records(known),
         tools=(encoders, instruments.fingerprint(fitting), *(one.fingerprint for one in (*ears, *judges))),
-        embedder=manifest.name,
+        embedder=embedder(manifest),
     )
+
+
+def embedder(manifest: Manifest) -> str:
+    """Whose codecs the embeddings are of: the foal's are the foal's in any folder, so that its variants compare."""
+    foal = resolve(DEFAULT).manifest
+    same = all(manifest.files[role]["sha256"] == foal.files[role]["sha256"] for role in ("video", "audio"))
+    return foal.name if same else manifest.name
 
 
 def open_judges(order: Order) -> tuple[Judge, ...]:
