@@ -12,14 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from happyhorse import Pipeline
-
-PROMPTS = (
-    "a red ball bounces on wood",
-    "a white horse trots across grass",
-    "a person in a blue coat walks through snow",
-    "heavy rain in a street",
-    'a woman with red hair in front of a blue wall says "bonjour" in French',
-)
+from happyhorse.recipes.foal import PROMPTS
 
 
 def main() -> None:

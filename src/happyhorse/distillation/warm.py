@@ -1,7 +1,7 @@
 """The warm start: the student learns to say in one pass what the teacher says in two.
 
 Meng et al. 2022, "On distillation of guided diffusion models" (arXiv 2210.03142), the first of its two stages, with one
-fixed guidance scale. It needs no rollout, so a step costs a tenth of an update of distribution matching, and the fake
+fixed guidance scale. It needs no rollout, so a step costs a sixth of an update of distribution matching, and the fake
 score begins near the distribution that it has to describe.
 """
 
