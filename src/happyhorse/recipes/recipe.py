@@ -154,7 +154,7 @@ class TrainConfig(Config):
     """Share of samples that see the null prompt, which guidance needs."""
     audio_weight: float = 1.0
     """Weight of the sound's loss against the picture's."""
-    captions: CaptionConfig = dataclasses.field(default_factory=lambda: CaptionConfig())
+    captions: CaptionConfig = CaptionConfig()
     """Whether the model also learns to describe clips."""
     ema_decay: float = 0.9995
     """Decay of the weights' moving average, which is what is kept in the end; short runs use a faster one."""
