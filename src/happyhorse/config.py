@@ -78,6 +78,9 @@ class ModelConfig(Config):
     """"per-head": a sigmoid of the layer's input scales each head of each row; "none": plain attention."""
     attention: str = "softmax"
     """"softmax", or "sigmoid": every key is scored on its own, with bias -ln(number of keys) and no normalisation."""
+    streams: str = "one"
+    """"one": all rows are keys of one attention; "crossed": the rows of each medium attend to their own and the text's,
+    and in a second attention, which is added, to those of the other medium. For comparison only."""
     timestep: str = "none"
     """"none": the noise level is read off the latents; "embedded": it is given and added to the media rows."""
     coordinates: str = "foal"
@@ -103,6 +106,7 @@ class ModelConfig(Config):
         self._check("text", "tokens", "features")
         self._check("gate", "per-head", "none")
         self._check("attention", "softmax", "sigmoid")
+        self._check("streams", "one", "crossed")
         self._check("timestep", "none", "embedded")
         self._check("coordinates", "foal", "v2", "v1")
         self._check("noisy_input", "hidden", "added")
@@ -116,6 +120,8 @@ class ModelConfig(Config):
             raise ConfigError(f"{self.query_heads} query heads cannot share {self.kv_heads} key heads evenly")
         if self.language_head and self.text != "tokens":
             raise ConfigError('language_head needs text = "tokens"')
+        if self.streams == "crossed" and (self.text != "tokens" or self.local_layers):
+            raise ConfigError('streams = "crossed" needs text = "tokens" and no local layers')
         strangers = [i for i in (*self.gelu7_layers, *self.local_layers) if not 0 <= i < self.layers]
         if strangers:
             raise ConfigError(f"layers {strangers} do not exist; the model has layers 0 to {self.layers - 1}")

@@ -6,7 +6,6 @@ import pytest
 from happyhorse.data.scenes.world import FAMILIES
 from happyhorse.evaluation.measure import (
     SEEDS,
-    first_frame,
     known_record,
     made_record,
     make_cases,
@@ -52,16 +51,18 @@ def test_half_of_the_cases_are_held_out_combinations():
     cases = make_cases(4, SECONDS, images=1)
     assert len(cases) == 4 * len(FAMILIES)
     assert sum(FAMILIES[case.plan.family].held_out(case.plan.attributes) for case in cases) == len(cases) / 2
-    assert sum(case.with_image for case in cases) == sum(case.with_seeds for case in cases) == len(FAMILIES)
+    assert sum(case.with_given for case in cases) == sum(case.with_seeds for case in cases) == len(FAMILIES)
     assert [case.prompt for case in cases] == [case.prompt for case in make_cases(4, SECONDS)]
     assert [case.name for case in cases[: len(FAMILIES)]] == [f"{family}-00" for family in FAMILIES]
 
 
 def test_takes_have_names_and_seeds_of_their_own():
     first, second = make_cases(2, SECONDS, images=2, families=["ball"])
-    assert first.takes() == ("", "-image", "-seed-1", "-seed-2", "-seed-3") and second.takes() == ("", "-image")
+    given = ("", "-image", "-last", "-film", "-sound")
+    assert first.takes() == (*given, "-seed-1", "-seed-2", "-seed-3") and second.takes() == given
+    assert make_cases(1, SECONDS, images=1, families=["weather"])[0].takes()[:4] == ("", "-image", "-last", "-seed-1")
     seeds = [first.seed_of(take) for take in first.takes()]
-    assert seeds[0] == seeds[1] == first.plan.seed and len(set(seeds)) == SEEDS
+    assert seeds[0] == seeds[1] == seeds[4] == first.plan.seed and len(set(seeds)) == SEEDS
 
 
 def test_real_balls_are_in_time_and_transparent_codecs_keep_them(bench):
@@ -111,7 +112,7 @@ def test_a_given_first_frame_is_compared_with_the_clips(bench):
         def clips(case):
             real = bench.real(case.plan)
             frames = real.frames.copy()
-            frames[0] = change(first_frame(case, bench))
+            frames[0] = change(bench.real(case.plan).frames[0])
             return {"-image": Sample(frames, real.waveform)}
 
         return numbers(measured(bench, cases_of("walker", 1, images=1), clips))
@@ -123,6 +124,24 @@ def test_a_given_first_frame_is_compared_with_the_clips(bench):
     assert wrong["model", "image: first frame PSNR (dB)", "all"].value < 15
     assert wrong["model", "image: first frame SSIM", "all"].value < 0.5
     assert wrong["model", "image: first step over typical step", "all"].value > 5
+
+
+def test_what_is_made_for_a_film_or_a_sound_is_held_against_it(bench):
+    def around(late):
+        def clips(case):
+            real = bench.real(case.plan)
+            made = Sample(real.frames, np.roll(real.waveform, late))
+            return {"-film": made, "-sound": made, "-last": Sample(real.frames[::-1], real.waveform)}
+
+        return numbers(measured(bench, cases_of("ball", 1, images=1), clips))
+
+    fitting, late = around(0), around(2400)
+    for name in ("film given", "sound given"):
+        assert fitting["real", f"{name}: F1 of impacts and onsets", "all"].value == 1
+        assert fitting["model", f"{name}: F1 of impacts and onsets", "all"].value == 1
+        assert late["model", f"{name}: F1 of impacts and onsets", "all"].value == 0
+    assert fitting["real", "last image: last frame PSNR (dB)", "all"].value == 99
+    assert fitting["model", "last image: last frame PSNR (dB)", "all"].value < 40
 
 
 def test_the_spread_over_seeds_is_a_share_of_real_scenes(bench):

@@ -1,14 +1,12 @@
 """A whole run over a small suite: clips from a folder, records kept, a report that says what was wrong with them."""
 
 import json
-import random
 from collections import Counter
 
 import numpy as np
 import pytest
 
 from happyhorse.codecs.media import write_mp4
-from happyhorse.data.scenes.world import prompt
 from happyhorse.evaluation import run as run_module
 from happyhorse.evaluation.compare import compare, read_cases
 from happyhorse.evaluation.measure import ALL, make_cases
@@ -19,7 +17,7 @@ from happyhorse.evaluation.record import Records
 from happyhorse.evaluation.report import make_report
 from happyhorse.evaluation.run import Run, stranger_of
 from happyhorse.evaluation.source import FolderSource
-from happyhorse.evaluation.suites import Suite
+from happyhorse.evaluation.suites import suite_of
 from happyhorse.weights.registry import resolve
 
 SECONDS = 2.0
@@ -27,17 +25,7 @@ SECONDS = 2.0
 
 @pytest.fixture(scope="module")
 def suite():
-    rows = [
-        {
-            "family": case.plan.family,
-            "seed": case.plan.seed,
-            "attributes": dict(case.plan.attributes),
-            "prompt": prompt(case.plan, random.Random(0), "held_out"),
-            "image": False,
-        }
-        for case in make_cases(3, SECONDS, 0, families=["ball", "talker"])
-    ]
-    return Suite("small", SECONDS, (64, 64), tuple(rows))
+    return suite_of("small", make_cases(3, SECONDS, 0, families=["ball", "talker"]), SECONDS, (64, 64))
 
 
 @pytest.fixture

@@ -9,14 +9,16 @@ from happyhorse.clip import Clip
 from happyhorse.codecs.media import write_mp4
 from happyhorse.errors import ConfigError, MediaError
 from happyhorse.evaluation.measure import make_cases
+from happyhorse.evaluation.readings import Sample
 from happyhorse.evaluation.source import FolderSource, ModelSource, Settings, read_sample, read_samples
+from happyhorse.sampling.given import Given
 from happyhorse.sampling.request import Sampling
 
 SIZE = (64, 64)
 
 
-def picture():
-    return np.full((*SIZE, 3), 80, np.uint8)
+def scene():
+    return Sample(np.full((48, *SIZE, 3), 80, np.uint8), np.full(48_000, 0.5, np.float32))
 
 
 def write(path, frames=48, fps=24, rate=24_000, channels=1):
@@ -55,8 +57,8 @@ def test_a_folder_gives_clips_by_the_names_of_cases(tmp_path):
     cases = make_cases(1, 2.0, families=["ball"])
     path = write(tmp_path / "ball-00.mp4")
     source = FolderSource(tmp_path, cases)
-    assert source.find(cases[0], "", picture) == path
-    assert source.find(cases[0], "-image", picture) is None
+    assert source.find(cases[0], "", scene) == path
+    assert source.find(cases[0], "-image", scene) is None
 
 
 def test_a_folder_without_the_suites_clips_is_refused(tmp_path):
@@ -75,8 +77,7 @@ class Counting:
         self.parts = type("Parts", (), {"sampling": Sampling(), "name": "counting", "fingerprint": "f00d"})()
 
     def make(self, request, given, on_progress):
-        image = given.image
-        self.made.append((request.prompt, request.seed, None if image is None else image.pixels[0, 0].tolist()))
+        self.made.append((request.seed, given))
         recipe = {"happyhorse": "0", "weights": "f00d", **request.recipe(), **given.sources()}
         frames = np.zeros((request.shape.frames, *SIZE, 3), np.uint8)
         return Clip(frames, np.zeros((1, 48_000), np.float32), 24, 24_000, recipe, {"denoise": 0.5})
@@ -87,10 +88,14 @@ def test_a_model_makes_each_clip_once(tmp_path):
     pipeline = Counting()
     source = ModelSource(pipeline, tmp_path, SIZE)  # type: ignore[arg-type]
     for _ in range(2):
-        paths = [source.find(case, take, picture) for take in case.takes()]
+        paths = [source.find(case, take, scene) for take in case.takes()]
     assert [path.name for path in paths] == [f"ball-00{take}.mp4" for take in case.takes()]
-    assert [seed for _, seed, _ in pipeline.made] == [case.seed_of(take) for take in case.takes()]
-    assert [image for _, _, image in pipeline.made].count([80, 80, 80]) == 1
+    assert [seed for seed, _ in pipeline.made] == [case.seed_of(take) for take in case.takes()]
+    given = {take: given for take, (_, given) in zip(case.takes(), pipeline.made, strict=True)}
+    assert np.array_equal(given["-image"].image.pixels, scene().frames[0]) and given["-last"].last_image
+    assert np.array_equal(given["-film"].video.frames, scene().frames)
+    assert np.array_equal(given["-sound"].audio.waveform, scene().waveform)
+    assert given[""] == given["-seed-1"] == Given()
     assert source.timings() == {path.name: 0.5 for path in paths}
 
 
@@ -98,13 +103,13 @@ def test_a_model_makes_each_clip_once(tmp_path):
 def test_a_clip_of_another_request_is_made_anew(tmp_path, change):
     case = make_cases(1, 2.0, images=0, families=["ball"])[0]
     pipeline = Counting()
-    path = ModelSource(pipeline, tmp_path, SIZE).find(case, "", picture)  # type: ignore[arg-type]
+    path = ModelSource(pipeline, tmp_path, SIZE).find(case, "", scene)  # type: ignore[arg-type]
     if change == "weights":
         pipeline.parts.fingerprint = "beef"
     if change == "damage":
         path.write_bytes(path.read_bytes()[:100])
     settings = Settings(steps=3) if change == "steps" else None
-    ModelSource(pipeline, tmp_path, SIZE, settings).find(case, "", picture)  # type: ignore[arg-type]
+    ModelSource(pipeline, tmp_path, SIZE, settings).find(case, "", scene)  # type: ignore[arg-type]
     assert len(pipeline.made) == 2
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from happyhorse.model.attention import attend, attend_local, frame_windows, softmax_products
+from happyhorse.model.attention import attend, attend_crossed, attend_local, frame_windows, softmax_products
 
 
 def heads(rows: int, keys: int | None = None, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,6 +55,24 @@ class TestBothKinds:
         real[1, -2:] = not padded
         ours = attend_local(q, k, v, kind, frames, video, radius, real[:, None, None] if padded else None)
         assert torch.allclose(ours.double(), plain(q, k, v, kind, mask & real[:, None]), atol=1e-5)
+
+    @pytest.mark.parametrize("padded", [False, True])
+    def test_crossed_media(self, kind, padded):
+        video, audio, words = 6, 3, 4
+        q, k, v = heads(video + audio, video + audio + words)
+        own, other = torch.zeros(2, 2, video + audio, video + audio + words, dtype=torch.bool)
+        own[..., video + audio :] = True
+        own[1, :, -1] = not padded
+        for rows, others in (
+            (slice(0, video), slice(video, video + audio)),
+            (slice(video, video + audio), slice(0, video)),
+        ):
+            own[:, rows, rows], other[:, rows, others] = True, True
+        real = torch.ones(2, video + audio + words, dtype=torch.bool)
+        real[1, -1] = not padded
+        ours = attend_crossed(q, k, v, kind, video, real[:, None, None] if padded else None)
+        expected = plain(q, k, v, kind, own) + plain(q, k, v, kind, other)
+        assert torch.allclose(ours.double(), expected, atol=1e-5)
 
 
 def test_windows_partition_the_frames():

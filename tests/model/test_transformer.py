@@ -170,6 +170,19 @@ def test_a_batch_gives_what_single_samples_give_with_features(coordinates, atten
 
 
 @torch.no_grad()
+def test_crossed_streams_hear_each_other_and_read_the_prompt():
+    model = small(streams="crossed")
+    latents, text = clip(2), prompts(5, 2)
+    plain = model(latents, text)
+    deaf = model(Latents(latents.video, latents.audio + 1), text)
+    assert not torch.allclose(plain.video, deaf.video) and not torch.allclose(plain.audio, deaf.audio)
+    alone = model(latents[1:], Text(text.values[1:, :2], torch.tensor([2])))
+    assert_close(plain[1:], alone)
+    with pytest.raises(ConfigError, match="crossed"):
+        small(streams="crossed", text="features")
+
+
+@torch.no_grad()
 def test_cached_text_gives_the_same_velocity():
     model = small()
     latents, text = clip(), prompts(6, 3)

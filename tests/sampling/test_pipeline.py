@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import numpy as np
@@ -51,6 +52,27 @@ def test_the_prompt_guidance_and_negative_prompt_matter(pipe):
 def test_guidance_of_one_ignores_the_negative_prompt(pipe):
     one, other = pipe(BALL, seed=1, guidance=1.0), pipe(BALL, seed=1, guidance=1.0, negative="rain")
     assert np.array_equal(one.frames, other.frames)
+
+
+def test_only_a_model_with_a_timestep_is_told_the_level(pipe):
+    told = []
+
+    class Listening(torch.nn.Module):
+        def __init__(self, timestep):
+            super().__init__()
+            self.model = pipe.parts.model
+            self.config = self.model.config.replace(timestep=timestep)
+            self.encode_text, self.layout = self.model.encode_text, self.model.layout
+
+        def forward(self, latents, text, layout, times):
+            told.append(times)
+            return self.model(latents, text, layout)
+
+    for timestep in ("none", "embedded"):
+        listening = Pipeline(dataclasses.replace(pipe.parts, model=Listening(timestep)))
+        listening(BALL, seconds=0.5, seed=1, steps=2, guidance=2.0, shift=3.0, sampler="euler")
+    assert told[:2] == [None, None]
+    assert torch.allclose(torch.stack(told[2:]), torch.tensor([1.0, 0.75])[:, None, None].expand(2, 2, 2))
 
 
 def test_guidance_is_a_line_between_two_predictions(pipe):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from happyhorse.recipes.recipe import KnownShares
-from happyhorse.training.masks import draw_known
+from happyhorse.training.masks import draw_known, sound_after
 from happyhorse.types import Latents
 
 NOTHING = dict.fromkeys(KnownShares().to_dict(), 0.0)
@@ -51,3 +51,15 @@ def test_default_shares():
     assert anything.float().mean().item() == pytest.approx(sum(shares.to_dict().values()), abs=0.01)
     assert known.audio_mask.all(1).float().mean().item() == pytest.approx(shares.audio, abs=0.01)
     assert known.video_mask.all(1).float().mean().item() == pytest.approx(shares.video, abs=0.01)
+
+
+def test_sound_after_the_picture_is_hidden_until_the_picture_is_finished():
+    known = drawn(KnownShares(**{**NOTHING, "video": 0.5, "first_frame": 0.2}), count=400)
+    noise = known.latents.map(torch.ones_like)
+    after = sound_after(known, noise)
+    finished = known.video_mask.all(1)
+    assert 100 < finished.sum() < 300 and torch.equal(after.video_mask, known.video_mask)
+    assert not after.audio_mask[finished].any(), "the sound of a finished picture is to be made"
+    assert after.audio_mask[~finished].all(), "any other sound is not"
+    pasted = after.paste(known.latents.map(lambda x: x + 7))
+    assert (pasted.audio[~finished] == 1).all() and (pasted.audio[finished] == 7).all()

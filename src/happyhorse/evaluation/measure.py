@@ -19,7 +19,16 @@ from happyhorse.codecs.codec import Codecs
 from happyhorse.data.scenes.scene import Canvas, Plan
 from happyhorse.data.scenes.world import FAMILIES, prompt, render, sample_plan
 from happyhorse.evaluation.fidelity import picture_features, sound_features, spread
-from happyhorse.evaluation.readings import Instruments, Sample, read_clip, read_codecs, read_image_start, read_together
+from happyhorse.evaluation.readings import (
+    Instruments,
+    Sample,
+    read_clip,
+    read_codecs,
+    read_given,
+    read_image_end,
+    read_image_start,
+    read_together,
+)
 from happyhorse.evaluation.record import Record, Row
 from happyhorse.evaluation.tally import Reading
 from happyhorse.types import ClipShape
@@ -41,15 +50,17 @@ class Case:
     """The family and a number: "ball-07"."""
     plan: Plan
     prompt: str
-    with_image: bool
-    """Whether it is also asked for with its first frame given."""
+    with_given: bool
+    """Whether it is also asked for with parts of its real scene given: first frame, last frame, film and sound."""
     with_seeds: bool = False
     """Whether it is also asked for with other seeds."""
 
     def takes(self) -> tuple[str, ...]:
         """The clips to be made, by what they add to the case's name."""
         seeds = tuple(f"-seed-{number}" for number in range(1, SEEDS)) if self.with_seeds else ()
-        return ("", *(("-image",) if self.with_image else ()), *seeds)
+        in_time = self.plan.family != "weather"  # nothing there sounds at a moment that is seen
+        given = ("-image", "-last", *(("-film", "-sound") if in_time else ())) if self.with_given else ()
+        return ("", *given, *seeds)
 
     def seed_of(self, take: str) -> int:
         """The seed of a take's noise."""
@@ -59,18 +70,19 @@ class Case:
 def make_cases(
     per_family: int, seconds: float, images: int = 8, families: Sequence[str] = tuple(FAMILIES)
 ) -> list[Case]:
-    """``per_family`` cases of each family, every other one of a held-out combination, ``images`` of them with an image.
+    """``per_family`` cases of each family, every other one of a held-out combination, ``images`` of them with parts
+    given too.
 
     The prompts are worded as training never words them.
     """
     return [_case(family, index, seconds, index < images) for index in range(per_family) for family in families]
 
 
-def _case(family: str, index: int, seconds: float, with_image: bool) -> Case:
+def _case(family: str, index: int, seconds: float, with_given: bool) -> Case:
     seed = FIRST_SEED + index
     plan = sample_plan(seed, seconds, ("train", "held_out")[index % 2], family)
     words = prompt(plan, random.Random(f"{family}-{seed}"), "held_out")
-    return Case(f"{family}-{index:02d}", plan, words, with_image, with_seeds=index == 0)
+    return Case(f"{family}-{index:02d}", plan, words, with_given, with_seeds=index == 0)
 
 
 @torch.inference_mode()
@@ -123,8 +135,8 @@ def known_record(case: Case, stranger: Case, bench: Bench) -> Record:
         "codecs": read_clip(through, case.plan, bench.instruments),
     }
     rows["codecs"] = _and(rows["codecs"], read_codecs(real, through, case.plan, bench.instruments))
-    if case.with_image:
-        rows["real"] = _and(rows["real"], read_image_start(real.frames[0], real, case.plan))
+    if case.with_given:
+        rows["real"] = _and(rows["real"], _read_given(dict.fromkeys(case.takes(), real), real, case.plan, bench))
     embedded = {"real": bench.features(real), "codecs": bench.features(through)}
     embedded["reference"] = bench.features(bench.real(other_scene(case.plan, 1)))
     if case.with_seeds:
@@ -145,18 +157,24 @@ def made_record(
     if "" in clips:
         row = read_clip(clips[""], case.plan, bench.instruments)
         embedded["model"] = bench.features(clips[""])
-    if "-image" in clips:
-        image = first_frame(case, bench)
-        row = _and(row, read_image_start(image, clips["-image"], case.plan))
-    if case.with_seeds and all(take in clips for take in case.takes() if take != "-image"):
-        seeds = [bench.features(clips[take]) for take in case.takes() if take.startswith("-seed-")]
+    if case.with_given:
+        row = _and(row, _read_given(clips, bench.real(case.plan), case.plan, bench))
+    others = [take for take in case.takes() if take.startswith("-seed-")]
+    if case.with_seeds and all(take in clips for take in ("", *others)):
+        seeds = [bench.features(clips[take]) for take in others]
         row = _and(row, _spread([embedded["model"], *seeds], real))
     return Record({"model": row}, _flat(embedded), skipped)
 
 
-def first_frame(case: Case, bench: Bench) -> NDArray[np.uint8]:
-    """The picture that the take "-image" is given, [height, width, 3]."""
-    return bench.real(case.plan).frames[0]
+def _read_given(clips: Mapping[str, Sample], real: Sample, plan: Plan, bench: Bench) -> Iterator[Reading]:
+    """What is read from the clips that were made around parts of the scene ``real``."""
+    if "-image" in clips:
+        yield from read_image_start(real.frames[0], clips["-image"], plan)
+    if "-last" in clips:
+        yield from read_image_end(real.frames[-1], clips["-last"], plan)
+    for take, name in (("-film", "film given"), ("-sound", "sound given")):
+        if take in clips:
+            yield from read_given(name, clips[take], plan, bench.instruments)
 
 
 def other_scene(plan: Plan, number: int) -> Plan:

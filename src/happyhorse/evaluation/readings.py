@@ -44,6 +44,8 @@ FROZEN_LEVELS = 0.05
 """Mean change from frame to frame, in levels of 255, below which a clip stands still."""
 FOLLOWS = 0.3
 """Correlation below which a mouth does not follow its voice at any lag: a mouth at rest is not on time."""
+IN_TIME = ("F1 of impacts and onsets", "mouth against voice (correlation)")
+"""What is read of a film or a sound that was given, and what was made for it."""
 SAME_SOUND = 0.010
 """Seconds within which a codec must keep an onset."""
 
@@ -228,3 +230,18 @@ def read_image_start(image: Frames, sample: Sample, plan: Plan) -> Iterator[Read
     yield note("image: first frame SSIM", "all", ssim(image, sample.frames[0]))
     yield note("image: first step over typical step", "all", float(change[0] / max(np.median(change), 1e-6)))
     yield note("image: frozen clips", "all", float(change.mean() < FROZEN_LEVELS))
+
+
+def read_image_end(image: Frames, sample: Sample, plan: Plan) -> Iterator[Reading]:
+    """How a clip that was given its last frame ends."""
+    note = functools.partial(Reading, plan.family)
+    change = steps(sample.frames)
+    yield note("last image: last frame PSNR (dB)", "all", psnr(image, sample.frames[-1]))
+    yield note("last image: last step over typical step", "all", float(change[-1] / max(np.median(change), 1e-6)))
+
+
+def read_given(name: str, sample: Sample, plan: Plan, instruments: Instruments) -> Iterator[Reading]:
+    """How well what was made fits the film or the sound that was given."""
+    for reading in read_together(sample, plan, instruments).readings:
+        if reading.metric in IN_TIME:
+            yield dataclasses.replace(reading, metric=f"{name}: {reading.metric}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from happyhorse import __version__
 from happyhorse.evaluation.instruments import MEDIA
-from happyhorse.evaluation.measure import Bench, Case, first_frame, known_record, made_record, real_seeds
+from happyhorse.evaluation.measure import Bench, Case, known_record, made_record, real_seeds
 from happyhorse.evaluation.record import Record, Records, code_fingerprint, fingerprint
 from happyhorse.evaluation.source import Source, read_samples
 from happyhorse.evaluation.suites import HASHES, Suite
@@ -89,7 +89,7 @@ class Run:
         return record
 
     def _made(self, case: Case, known: Callable[[], Record], base: str) -> tuple[Record, Path | None]:
-        paths = {take: self.source.find(case, take, lambda: first_frame(case, self.bench)) for take in case.takes()}
+        paths = {take: self.source.find(case, take, lambda: self.bench.real(case.plan)) for take in case.takes()}
         source = fingerprint(base, {take: file_hash(path) if path else None for take, path in paths.items()})
         record = self.made.get(case.name, source)
         if record is None:

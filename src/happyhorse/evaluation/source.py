@@ -12,9 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from happyhorse.clip import read_recipe
 from happyhorse.codecs.media import read_mp4
@@ -24,7 +22,7 @@ from happyhorse.errors import HappyhorseError, MediaError
 from happyhorse.evaluation.measure import Case
 from happyhorse.evaluation.readings import Sample
 from happyhorse.files import make_folder, whole_file
-from happyhorse.sampling.given import Given, load_image
+from happyhorse.sampling.given import Given, load_film, load_image, load_sound
 from happyhorse.sampling.pipeline import Pipeline, Progress
 from happyhorse.sampling.request import Request, make_request
 
@@ -34,8 +32,8 @@ SHORTER = 0.1
 
 TIMINGS = "timings.json"
 
-Picture = Callable[[], NDArray[np.uint8]]
-"""Draws the picture to begin with."""
+Scene = Callable[[], Sample]
+"""Draws the real scene of a case, parts of which are given."""
 
 
 class Source(Protocol):
@@ -46,7 +44,7 @@ class Source(Protocol):
         """What the clips are, for the report."""
         ...
 
-    def find(self, case: Case, take: str, picture: Picture) -> Path | None:
+    def find(self, case: Case, take: str, scene: Scene) -> Path | None:
         """The file of a take of a case; None if there is none."""
         ...
 
@@ -63,6 +61,20 @@ class Settings:
     guidance: float | tuple[float, float] | None = None
     sampler: str | None = None
     shift: float | None = None
+
+
+def given_of(take: str, scene: Scene) -> Given:
+    """What of the real scene is given for a take."""
+    match take:
+        case "-image":
+            return Given(image=load_image(scene().frames[0]))
+        case "-last":
+            return Given(last_image=load_image(scene().frames[-1]))
+        case "-film":
+            return Given(video=load_film(scene().frames))
+        case "-sound":
+            return Given(audio=load_sound(scene().waveform))
+    return Given()
 
 
 class ModelSource:
@@ -86,10 +98,10 @@ class ModelSource:
         settings = {key: asked[key] for key in ("steps", "guidance", "sampler", "shift")}
         return {"model": self.pipeline.parts.name, "weights": self.pipeline.parts.fingerprint, **settings}
 
-    def find(self, case: Case, take: str, picture: Picture) -> Path:
+    def find(self, case: Case, take: str, scene: Scene) -> Path:
         path = self.folder / f"{case.name}{take}.mp4"
         request = self.request(case, take)
-        given = Given(image=load_image(picture())) if take == "-image" else Given()
+        given = given_of(take, scene)
         if not self._made(path, request, given):
             clip = self.pipeline.make(request, given, self.on_progress)
             make_folder(self.folder)
@@ -146,7 +158,7 @@ class FolderSource:
     def facts(self) -> dict[str, Any]:
         return {"clips": self.folder.name}
 
-    def find(self, case: Case, take: str, picture: Picture) -> Path | None:
+    def find(self, case: Case, take: str, scene: Scene) -> Path | None:
         return self._path(case.name + take)
 
     def timings(self) -> dict[str, float]:

@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ HASHES = {
 }
 """SHA-256 of each suite's file."""
 IMAGES = 2
-"""Cases of each family that are also asked for with their first frame given."""
+"""Cases of each family that are also asked for with parts given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Suite(Config):
     size: tuple[int, int]
     """Height and width in pixels."""
     cases: tuple[dict[str, Any], ...]
-    """Family, seed, attributes, prompt, and whether an image is given, of each case."""
+    """Family, seed, attributes, prompt, and whether parts are given too (called "image"), of each case."""
 
     def plans(self) -> list[Case]:
         """The cases, each with the scene that it asks for, named by their family and their number in it."""
@@ -72,18 +73,22 @@ def load_suite(name: str) -> Suite:
 
 def make_suite(name: str) -> Suite:
     """A suite drawn anew from the world."""
-    cases = make_cases(SIZES[name], 5.0, IMAGES)
+    return suite_of(name, make_cases(SIZES[name], 5.0, IMAGES), 5.0, (128, 128))
+
+
+def suite_of(name: str, cases: Sequence[Case], seconds: float, size: tuple[int, int]) -> Suite:
+    """Cases as a suite of clips of so many seconds and pixels (height, width)."""
     rows = [
         {
             "family": case.plan.family,
             "seed": case.plan.seed,
             "attributes": dict(case.plan.attributes),
             "prompt": case.prompt,
-            "image": case.with_image,
+            "image": case.with_given,
         }
         for case in cases
     ]
-    return Suite(name, 5.0, (128, 128), tuple(rows))
+    return Suite(name, seconds, size, tuple(rows))
 
 
 def write_suite(suite: Suite, folder: Path) -> str:

@@ -92,6 +92,24 @@ def attend_local(
     return torch.cat(parts, dim=1)
 
 
+def attend_crossed(q: Tensor, k: Tensor, v: Tensor, kind: str, video_rows: int, mask: Tensor | None = None) -> Tensor:
+    """The sum of two attentions: one over a row's own medium and the text, one over the other medium.
+
+    The first ``video_rows`` of the N queries are the video's, the others the sound's; the keys are these N, then text.
+    """
+    media = q.shape[1]
+    text, mixed = slice(media, k.shape[1]), []
+    for own, other in (
+        (slice(0, video_rows), slice(video_rows, media)),
+        (slice(video_rows, media), slice(0, video_rows)),
+    ):
+        near_k, near_v = (torch.cat([x[:, own], x[:, text]], dim=1) for x in (k, v))
+        near_mask = None if mask is None else torch.cat([mask[..., own], mask[..., text]], dim=-1)
+        alone = attend(q[:, own], near_k, near_v, kind, near_mask)
+        mixed.append(alone + attend(q[:, own], k[:, other], v[:, other], kind))
+    return torch.cat(mixed, dim=1)
+
+
 def frame_windows(frames: int, radius: int) -> list[tuple[int, int, int, int]]:
     """(first, last + 1) query frames and the (first, last + 1) key frames they see; equal windows are merged."""
     windows: list[tuple[int, int, int, int]] = []

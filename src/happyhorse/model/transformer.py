@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from happyhorse.config import MODALITIES, ModelConfig
 from happyhorse.errors import ConfigError
-from happyhorse.model.attention import attend, attend_local
+from happyhorse.model.attention import attend, attend_crossed, attend_local
 from happyhorse.model.positions import frequencies, rotate
 from happyhorse.model.sequence import (
     AUDIO,
@@ -258,7 +258,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, index: int) -> None:
         super().__init__()
-        self.kind, self.head_dim = config.attention, config.head_dim
+        self.kind, self.head_dim, self.crossed = config.attention, config.head_dim, config.streams == "crossed"
         self.radius = config.receptive_field if index in config.local_layers else None
         gates = config.query_heads if config.gate == "per-head" else 0
         query, key = config.query_heads * config.head_dim, config.kv_heads * config.head_dim
@@ -285,6 +285,8 @@ class Attention(nn.Module):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
         q, k, v = (x.to(self.linear_qkv.dtype) for x in (q, k, v))
+        if self.crossed and layout.frames:
+            return attend_crossed(q, k, v, self.kind, layout.video_rows, layout.key_mask)
         if self.radius is None or layout.frames == 0:
             return attend(q, k, v, self.kind, layout.key_mask, layout.causal)
         return attend_local(q, k, v, self.kind, layout.frames, layout.video_rows, self.radius, layout.key_mask)

@@ -23,9 +23,9 @@ FAKE = STUDENT.replace(learning_rate=2e-4, final=0.5)
 class RenoiseLaw(Config):
     """The levels at which the two scores are compared; t = 1 is noise."""
 
-    shift: float = 2.0
-    """Odds of a uniform level are multiplied by this. At 5 the texture of sounds, which is only seen near the data, is
-    not learned: rain becomes too quiet by 4 dB."""
+    shift: float = 5.0
+    """Odds of a uniform level are multiplied by this. The level of a voice is decided near noise: at 2 talkers become
+    too quiet by 5 dB (docs/LOG.md)."""
     lowest: float = 0.02
     """Levels below this are never drawn."""
     highest: float = 0.98
@@ -58,7 +58,7 @@ class DistillConfig(Config):
     """Shift of the student's levels."""
     warm_guidance: tuple[float, float] = (2.5, 3.0)
     """Weights of the prompt that the warm start's teacher is asked with, for picture and sound: those of sampling."""
-    guidance: tuple[float, float] = (2.0, 2.5)
+    guidance: tuple[float, float] = (1.5, 3.0)
     """The same of the real score. It decides how loud sounds become (docs/LOG.md)."""
     warm: Fit | None = None
     """The warm start: steps in which the student learns to say in one pass what the teacher says with guidance."""
@@ -118,7 +118,7 @@ def foal_distill() -> DistillConfig:
     return DistillConfig(
         name="foal",
         teacher="foal-base",
-        stage=Stage(steps=400, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
+        stage=Stage(steps=100, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
         caches=foal().caches,
         known=KnownShares(first_frame=0.12, last_frame=0.03, audio=0.08, video=0.1, prefix=0.04),
         fake_per_rollout=5,

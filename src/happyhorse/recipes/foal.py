@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from happyhorse.config import foal as foal_model
 from happyhorse.errors import ConfigError
+from happyhorse.recipes.claims import claim_recipes
 from happyhorse.recipes.codec import codec_recipes
 from happyhorse.recipes.ear import ear_recipes
 from happyhorse.recipes.recipe import (
@@ -107,7 +108,8 @@ def foal_tiny() -> TrainConfig:
 
 def recipes() -> dict[str, Callable[[], TrainConfig]]:
     """Recipes by the names that ``happyhorse train`` takes."""
-    return {"foal": foal, "foal-reading": foal_reading, "foal-caption": foal_caption, "foal-tiny": foal_tiny}
+    own = {"foal": foal, "foal-reading": foal_reading, "foal-caption": foal_caption, "foal-tiny": foal_tiny}
+    return {**own, **claim_recipes()}
 
 
 def recipe(name: str) -> TrainConfig:

@@ -51,6 +51,9 @@ class NoiseLaw(Config):
     """Share of samples whose t is uniform in [0, 1] instead, so that both ends stay trained."""
     independent: float = 0.1
     """Share of samples in which video and audio draw their own t; the others share one."""
+    sound_after: bool = False
+    """Picture first, sound afterwards: wherever the picture is not given, the sound is pure noise and not asked for.
+    For comparison only."""
 
 
 @dataclasses.dataclass(frozen=True)

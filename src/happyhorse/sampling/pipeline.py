@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from happyhorse.codecs.text import Tokenizer
 from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
 from happyhorse.config import ModelConfig
 from happyhorse.device import find_device
-from happyhorse.flow.guidance import GuidanceScale, guide
+from happyhorse.flow.guidance import GuidanceScale, Velocity, guide
 from happyhorse.flow.timesteps import grid
 from happyhorse.model.transformer import Transformer
 from happyhorse.sampling import conditions, samplers
 from happyhorse.sampling.given import SAMPLE_RATE, Given, load_film, load_image, load_sound
 from happyhorse.sampling.request import Request, Sampling, make_request
-from happyhorse.types import ClipShape, Latents
+from happyhorse.types import ClipShape, Known, Latents
 from happyhorse.weights.registry import Model, resolve
 from happyhorse.weights.store import Manifest, load_config, load_module, verified
 
@@ -142,16 +142,24 @@ class Pipeline:
         noise = draw_noise(request.shape, generator).to(self.device)
         with watch.stage("read", 1):
             known = given.known(noise, request.shape, self.parts.video, self.parts.audio)
-            velocity = self._velocity(request, noise)
+        return self.denoise(request, noise, known, generator, watch)
+
+    def denoise(
+        self, request: Request, noise: Latents, known: Known | None, generator: torch.Generator, watch: Stopwatch
+    ) -> Latents:
+        """Clean latents from ``noise``, around what is known; ``generator`` draws what noise the sampler adds."""
+        with watch.stage("read", 1):
+            sigmas = grid(request.steps, request.shift)
+            velocity = self._velocity(request, noise, sigmas)
         with watch.stage("denoise", request.steps) as advance:
             sampler = {"euler": samplers.euler, "unipc": samplers.unipc, "dmd": samplers.dmd}[request.sampler]
-            sigmas = grid(request.steps, request.shift)
             return sampler(
                 velocity, noise, sigmas, known=known, generator=generator, on_step=lambda done, _: advance(done)
             )
 
-    def _velocity(self, request: Request, like: Latents) -> Callable[[Latents], Latents]:
-        """The guided velocity: the prompt and the negative prompt go through the model as one batch of two."""
+    def _velocity(self, request: Request, like: Latents, sigmas: Sequence[float]) -> list[Velocity]:
+        """The guided velocity at each level: the prompt and the negative prompt go through the model as one batch of
+        two. Only a model with timestep = "embedded" is told the level."""
         model: Any = self.parts.model
         scale = GuidanceScale(*request.guidance)
         prompts = [request.prompt] if scale.is_plain else [request.prompt, request.negative]
@@ -159,14 +167,20 @@ class Pipeline:
         # Keys and values of the prompt are the same at every step, as is the arrangement of the rows.
         text = model.encode_text(text) if model.config.text == "tokens" else text
         layout = model.layout(_repeat(like, len(prompts)), text)
-        if scale.is_plain:
-            return lambda latents: model(latents, text, layout)
 
-        def guided(latents: Latents) -> Latents:
-            both = model(_repeat(latents, 2), text, layout)
-            return guide(both[:1], both[1:], scale)
+        def field(sigma: float) -> Velocity:
+            timed = model.config.timestep == "embedded"
+            times = torch.full((len(prompts), 2), sigma, device=self.device) if timed else None
 
-        return guided
+            def velocity(latents: Latents) -> Latents:
+                if scale.is_plain:
+                    return model(latents, text, layout, times)
+                both = model(_repeat(latents, 2), text, layout, times)
+                return guide(both[:1], both[1:], scale)
+
+            return velocity
+
+        return [field(sigma) for sigma in sigmas[:-1]]
 
     def decode(self, latents: Latents, shape: ClipShape, watch: Stopwatch) -> tuple[NDArray, NDArray]:
         """Frames uint8 [F, height, width, 3] and sound float32 [1, 1000 F], trimmed to the clip's length."""

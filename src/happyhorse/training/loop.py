@@ -25,7 +25,7 @@ from happyhorse.training import checkpoint
 from happyhorse.training.captions import caption_loss
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.losses import Example, flow_matching_loss, make_example
-from happyhorse.training.masks import draw_known
+from happyhorse.training.masks import draw_known, sound_after
 from happyhorse.training.meters import Meters, append_record
 from happyhorse.training.noise import draw_noise, draw_times
 from happyhorse.training.stop import DONE, Stop
@@ -90,9 +90,10 @@ def draw_example(clean: Latents, config: TrainConfig, step: int) -> Example:
     seed = seeded("noise", config.seed, step).getrandbits(63)
     generator = torch.Generator().manual_seed(seed)
     times = draw_times(len(clean.video), config.noise, generator).to(device)
-    known = draw_known(clean, config.known, generator)
+    known = draw_known(clean, config.known, generator).to(device)
     noise = draw_noise(clean, torch.Generator(device).manual_seed(seed + 1))
-    return make_example(clean, noise, times, known.to(device))
+    known = sound_after(known, noise) if config.noise.sound_after else known
+    return make_example(clean, noise, times, known)
 
 
 def optimise(

@@ -24,6 +24,15 @@ def draw_known(clean: Latents, shares: KnownShares, generator: torch.Generator) 
     return Known(clean, video_mask.contiguous(), audio_mask.contiguous())
 
 
+def sound_after(known: Known, noise: Latents) -> Known:
+    """The same masks where the whole picture is given; elsewhere the sound is ``noise`` to the model, and not asked
+    for: a picture is learned without its sound, and sounds for finished pictures."""
+    finished = known.video_mask.all(dim=1)
+    audio = torch.where(finished[:, None, None], known.latents.audio, noise.audio)
+    hidden = torch.where(finished[:, None], known.audio_mask, torch.ones_like(known.audio_mask))
+    return Known(Latents(known.latents.video, audio), known.video_mask, hidden)
+
+
 def _choices(kind: Tensor, shares: KnownShares) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Disjoint intervals of the uniform ``kind`` [B, 1], one for each share, as masks [B, 1]."""
     chosen, start = [], 0.0
