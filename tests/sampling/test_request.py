@@ -27,6 +27,14 @@ def test_the_recipe_makes_the_same_request_again():
     assert make_request(FOAL, **request.recipe()) == request
 
 
+def test_guidance_where_there_is_none_is_told():
+    distilled = Sampling(guidance_video=1, guidance_audio=1)
+    assert not list(make_request(distilled, "a ball").notes(distilled))
+    assert not list(make_request(FOAL, "a ball", negative="rain").notes(FOAL))
+    assert "negative" in next(make_request(distilled, "a ball", negative="rain").notes(distilled))
+    assert "distilled" in next(make_request(distilled, "a ball", guidance=3.0).notes(distilled))
+
+
 @pytest.mark.parametrize("prompt", ["", "   ", "\n\t"])
 def test_an_empty_prompt_is_refused(prompt):
     with pytest.raises(PromptError, match="empty"):

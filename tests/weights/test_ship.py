@@ -9,7 +9,7 @@ from torch import nn
 from happyhorse.codecs.audio import AudioCodecConfig
 from happyhorse.errors import WeightsError
 from happyhorse.weights.ship import ship
-from happyhorse.weights.store import MANIFEST, read_manifest, save_module, verified, write_manifest
+from happyhorse.weights.store import MANIFEST, load_module, read_manifest, save_module, verified, write_manifest
 
 
 class Small(nn.Module):
@@ -44,3 +44,18 @@ def test_a_file_that_is_no_weight_file_is_refused_before_anything_is_copied(tmp_
     with pytest.raises(WeightsError, match=r"base\.safetensors"):
         ship(tmp_path / "foal", [bad], "foal")
     assert not (tmp_path / "foal" / MANIFEST).exists()
+
+
+def test_in_eight_bits_weights_are_smaller_and_nearly_the_same(tmp_path):
+    torch.manual_seed(0)
+    module, again = Small(0), Small(0)
+    module.weight = nn.Parameter(torch.randn(64, 64))
+    again.weight = nn.Parameter(torch.zeros(64, 64))
+    save_module(module, tmp_path / "base.safetensors")
+    manifest = ship(tmp_path / "foal", [tmp_path / "base.safetensors"], "foal", eight_bits=True)
+    path = verified(tmp_path / "foal", manifest, "base")
+    load_module(again, path)
+    assert path.stat().st_size < 0.7 * (tmp_path / "base.safetensors").stat().st_size
+    step = module.weight.abs().amax(dim=1, keepdim=True) / 127
+    assert ((again.weight - module.weight).abs() < 0.55 * step + 0.01 * module.weight.abs()).all()
+    assert not torch.equal(again.weight, module.weight)

@@ -120,7 +120,8 @@ def generate_clips(options: Options) -> int:
     loading = round(time.perf_counter() - began, 3)
     pipeline.parts.text.batch([text for job in jobs for text in (job.request.prompt, job.request.negative)])
     _note_unknown_words(model.manifest.name, jobs)
-    for note in (longer.start if longer else given).notes(jobs[0].request.shape):
+    request = jobs[0].request
+    for note in (*(longer.start if longer else given).notes(request.shape), *request.notes(sampling)):
         say(f"note: {note}")
 
     def make(request: Request, progress: Progress) -> Clip:

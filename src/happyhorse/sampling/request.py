@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 from happyhorse.config import Config
@@ -56,6 +57,18 @@ class Request:
     """Weights of the prompt for the picture and the sound."""
     sampler: str
     shift: float
+
+    @property
+    def unguided(self) -> bool:
+        """Whether the negative prompt has no influence."""
+        return self.guidance == (1.0, 1.0)
+
+    def notes(self, sampling: Sampling) -> Iterator[str]:
+        """What is asked for in vain, or against what the model was made for, a line each."""
+        if self.negative and self.unguided:
+            yield "without guidance the negative prompt does nothing; a base model is asked with guidance"
+        if not self.unguided and (sampling.guidance_video, sampling.guidance_audio) == (1.0, 1.0):
+            yield "this model was distilled to need no guidance; with it every step is twice the work"
 
     def recipe(self) -> dict[str, Any]:
         """As JSON values, in the words of the command line."""

@@ -192,13 +192,28 @@ def save_module(
     """
     config = module.config
     assert isinstance(config, Config), f"{type(module).__name__} has no configuration"
-    tensors = dict[str, torch.Tensor]()
-    for name, tensor in module.state_dict().items():
-        tensors |= _stored(name, tensor.detach().cpu(), dtype)
-    head = {"config": json.dumps(config.to_dict()), **(metadata or {})}
+    tensors = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    _save(path, tensors, dtype, {"config": json.dumps(config.to_dict()), **(metadata or {})})
+
+
+def save_in_eight_bits(source: Path | str, path: Path | str) -> None:
+    """Writes a weight file again with its matrices as bytes, for the places where size counts.
+
+    Raises WeightsError if ``source`` is no weight file.
+    """
+    read_config(source)
+    with safe_open(str(source), framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+    _save(path, tensors, torch.int8, read_metadata(source))
+
+
+def _save(path: Path | str, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, head: dict[str, str]) -> None:
+    stored = dict[str, torch.Tensor]()
+    for name, tensor in tensors.items():
+        stored |= _stored(name, tensor, dtype)
     with whole_file(path) as temporary:
         # save_file lets only the file's owner read it, and says of a full disk that it cannot serialise.
-        temporary.write_bytes(save(tensors, head))
+        temporary.write_bytes(save(stored, head))
 
 
 def _stored(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
