@@ -54,6 +54,19 @@ def test_a_run_leaves_candidates_that_differ_from_the_teacher_and_a_log(whole):
         assert all(0 < record[name] < 10 for record in records), name
 
 
+def test_every_candidate_is_looked_at_and_what_is_seen_is_logged(whole, tmp_path):
+    seen = []
+
+    def watch(candidate):
+        seen.append(vector(student(candidate)))
+        return {"silent": 0.25}
+
+    assert distill("foal-tiny", tmp_path, device="cpu", latents=whole[0] / "cache", report=print, watch=watch) == 0
+    assert len(seen) == 2 and torch.equal(seen[1], vector(student(whole[0] / "student-00004.safetensors")))
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if record.get("silent") == 0.25] == [2, 4]
+
+
 def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(whole, tmp_path, monkeypatch):
     class Impatient(Stop):
         asked = 0

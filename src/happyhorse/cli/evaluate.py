@@ -140,10 +140,14 @@ def numbers(text: str) -> list[int]:
         raise ConfigError(f"--steps {text!r} is not a list of numbers; give some such as 5,10,20") from error
 
 
+def missing_tools() -> list[str]:
+    """Packages of the extra that evaluates that are not installed."""
+    return [name for name in TOOLS if importlib.util.find_spec(name) is None]
+
+
 def require_tools() -> None:
     """Raises MissingToolError if the extra that evaluates is not installed."""
-    missing = [name for name in TOOLS if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_tools():
         raise MissingToolError(f"{', '.join(missing)} missing; measuring needs: pip install 'happyhorse[eval]'")
 
 

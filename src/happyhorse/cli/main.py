@@ -281,10 +281,9 @@ def distill(
     debug: Debug = False,
 ) -> int:
     """Teach a model to need few steps and no guidance."""
-    from happyhorse.distillation.run import distill as run_distillation
+    from happyhorse.cli.train import distill_recipe
 
-    folder = out or Path("runs") / f"{recipe}-distilled"
-    return run_distillation(recipe, folder, resume=resume, device=device, minutes=minutes)
+    return distill_recipe(recipe, out, resume, device, minutes)
 
 
 @app.command()

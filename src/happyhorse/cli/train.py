@@ -1,8 +1,10 @@
-"""``happyhorse train``: runs a training recipe."""
+"""``happyhorse train`` and ``happyhorse distill``: run a recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from happyhorse.cli.main import say
 
 
 def train_recipe(
@@ -32,3 +34,20 @@ def train_recipe(
     from happyhorse.training.run import train
 
     return train(name, folder, resume=resume, device=device, minutes=minutes, init=init) or 0
+
+
+def distill_recipe(name: str, out: Path | None, resume: bool, device: str | None, minutes: float | None) -> int:
+    """Distils by the recipe ``name`` into ``out`` and returns the exit code."""
+    from happyhorse.cli.evaluate import missing_tools
+    from happyhorse.distillation.run import distill
+    from happyhorse.recipes.distill import distill_recipes
+
+    watch = None
+    if missing := missing_tools():
+        say(f"note: {', '.join(missing)} missing, so candidates are not listened to: pip install 'happyhorse[eval]'")
+    elif name in distill_recipes():
+        from happyhorse.evaluation.alarms import Alarms
+
+        watch = Alarms.of(distill_recipes()[name]())
+    folder = out or Path("runs") / f"{name}-distilled"
+    return distill(name, folder, resume=resume, device=device, minutes=minutes, watch=watch)

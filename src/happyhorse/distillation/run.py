@@ -8,7 +8,7 @@ last step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -32,6 +32,8 @@ from happyhorse.training.stop import DONE, Stop, Stopped
 from happyhorse.weights.store import save_module
 
 Report = Callable[[str], None]
+Watch = Callable[[Path], Mapping[str, float]]
+"""Looks at a candidate, a weight file, and tells figures of it for the log."""
 
 
 def distill(
@@ -43,10 +45,12 @@ def distill(
     minutes: float | None = None,
     latents: Path | None = None,
     report: Report | None = None,
+    watch: Watch | None = None,
 ) -> int:
     """Distils by the recipe ``name`` in the folder ``out``; returns 0 when it is done or paused, 130 after Ctrl-C.
 
-    ``latents`` is a folder of cached latents; ``out / "cache"`` unless given. Raises ConfigError for an unknown recipe
+    ``latents`` is a folder of cached latents; ``out / "cache"`` unless given. ``watch`` is called with every candidate,
+    and what it tells goes into the log. Raises ConfigError for an unknown recipe
     or a folder that holds another run, WeightsError if the teacher cannot be read.
     """
     if name not in distill_recipes():
@@ -67,7 +71,7 @@ def distill(
             return EXIT_INTERRUPTED if stop.interrupted else 0
         state = begin(roles, config, folder, resume)
         report(f"distilling: {config.name}, from update {state.step} to {config.stage.steps} on {chosen}, in {folder}")
-        ending = distill_loop(state, tasks, config, folder, stop, report)
+        ending = distill_loop(state, tasks, config, folder, stop, report, watch)
     return conclude(ending, state.step, config.stage.steps, state.seconds, report, unit="update")
 
 
@@ -111,7 +115,13 @@ def load_teacher(name: str, device: torch.device) -> Transformer:
 
 
 def distill_loop(
-    state: DistillState, tasks: Tasks, config: DistillConfig, folder: Path, stop: Stop, report: Report
+    state: DistillState,
+    tasks: Tasks,
+    config: DistillConfig,
+    folder: Path,
+    stop: Stop,
+    report: Report,
+    watch: Watch | None = None,
 ) -> str:
     """Updates until the last one, an interruption or the end of the time; returns which of them."""
     clock, sums, fresh = time.monotonic() - state.seconds, dict[str, float](), 0
@@ -123,7 +133,9 @@ def distill_loop(
             log(state, {name: value / fresh for name, value in sums.items()}, config, folder, report)
             sums, fresh = {}, 0
         if ending or (state.step and due(state.step, config.checkpoint_every)):
-            keep(state, config, folder)
+            candidate = keep(state, config, folder)
+            if watch and ending in (None, DONE):
+                log(state, watch(candidate), config, folder, report)
         if ending:
             return ending
         # ------------------------------------------------------------------------------------------------ one update
@@ -132,7 +144,7 @@ def distill_loop(
         fresh += 1
 
 
-def log(state: DistillState, figures: dict[str, float], config: DistillConfig, folder: Path, report: Report) -> None:
+def log(state: DistillState, figures: Mapping[str, float], config: DistillConfig, folder: Path, report: Report) -> None:
     """A record in log.jsonl and a line for people."""
     append_record(folder / "log.jsonl", {"step": state.step, "seconds": round(state.seconds, 1), **figures})
     left = state.seconds / state.step * (config.stage.steps - state.step)
@@ -140,8 +152,10 @@ def log(state: DistillState, figures: dict[str, float], config: DistillConfig, f
     report(f"update {state.step}/{config.stage.steps}  {words}  {clock_words(left)} left")
 
 
-def keep(state: DistillState, config: DistillConfig, folder: Path) -> None:
-    """A checkpoint, and the student's average as a candidate."""
+def keep(state: DistillState, config: DistillConfig, folder: Path) -> Path:
+    """A checkpoint, and the student's average as a candidate; returns the candidate."""
     checkpoint.save(folder, state, config.fingerprint)
+    candidate = folder / f"student-{state.step:05d}.safetensors"
     with state.average.applied():
-        save_module(plain(state.roles.student), folder / f"student-{state.step:05d}.safetensors", torch.bfloat16)
+        save_module(plain(state.roles.student), candidate, torch.bfloat16)
+    return candidate
