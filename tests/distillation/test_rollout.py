@@ -5,11 +5,12 @@ import torch
 
 from happyhorse.distillation.rollout import rollout
 from happyhorse.flow.timesteps import grid
-from happyhorse.sampling.samplers import dmd
+from happyhorse.sampling.samplers import dmd, dmd_euler, fresh_shares
 from happyhorse.types import Known, Latents
 
 STEPS = 8
 SIGMAS = grid(STEPS)
+HALF = fresh_shares("dmd-euler", STEPS)
 
 
 def noise(seed: int = 0) -> Latents:
@@ -30,20 +31,18 @@ class Field:
         return Latents(weight * latents.video + 0.1 * latents.audio.mean(), weight * latents.audio)
 
 
-def test_the_whole_way_is_what_is_generated():
+@pytest.mark.parametrize(("name", "sampler"), [("dmd", dmd), ("dmd-euler", dmd_euler)])
+def test_the_whole_way_is_what_is_generated(name, sampler):
     seeds = (torch.Generator().manual_seed(1) for _ in range(2))
-    left, right = (go(Field(), noise(), SIGMAS, generator=seed) for go, seed in zip((dmd, whole), seeds, strict=True))
+    left = sampler(Field(), noise(), SIGMAS, generator=next(seeds))
+    right = rollout(Field(), noise(), SIGMAS, STEPS - 1, fresh_shares(name, STEPS), generator=next(seeds))
     assert torch.equal(left.video, right.video) and torch.equal(left.audio, right.audio)
-
-
-def whole(field, start, sigmas, generator):
-    return rollout(field, start, sigmas, STEPS - 1, generator=generator)
 
 
 @pytest.mark.parametrize("step", [0, 3, STEPS - 1])
 def test_gradients_reach_the_exit_step_alone(step):
     field = Field()
-    found = rollout(field, noise(), SIGMAS, step, generator=torch.Generator().manual_seed(1))
+    found = rollout(field, noise(), SIGMAS, step, HALF, generator=torch.Generator().manual_seed(1))
     assert field.calls == step + 1
     (found.video.sum() + found.audio.sum()).backward()
     assert field.weights.grad is not None
@@ -54,11 +53,11 @@ def test_known_latents_stay():
     like = noise(5)
     known = Known(like, torch.tensor([[True, False, False, False]] * 2), torch.ones(2, 4, dtype=torch.bool))
     for step in (0, 4):
-        found = rollout(Field(), noise(), SIGMAS, step, known=known, generator=torch.Generator().manual_seed(1))
+        found = rollout(Field(), noise(), SIGMAS, step, HALF, known=known, generator=torch.Generator().manual_seed(1))
         assert torch.equal(found.audio, like.audio) and torch.equal(found.video[:, :, 0], like.video[:, :, 0])
         assert not torch.equal(found.video[:, :, 1], like.video[:, :, 1])
 
 
 def test_a_step_that_does_not_exist_is_refused():
     with pytest.raises(AssertionError, match="no step 8"):
-        rollout(Field(), noise(), SIGMAS, STEPS)
+        rollout(Field(), noise(), SIGMAS, STEPS, HALF)

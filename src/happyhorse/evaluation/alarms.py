@@ -56,7 +56,7 @@ class Alarms:
     def of(cls, config: DistillConfig) -> Alarms:
         """Those of a recipe."""
         parts = load_parts(resolve(config.teacher), torch.device("cpu"))
-        asked = {"steps": config.steps, "shift": config.shift, "sampler": "dmd"}
+        asked = {"steps": config.steps, "shift": config.shift, "sampler": config.sampler}
         sampling = parts.sampling.replace(**asked, guidance_video=1.0, guidance_audio=1.0)
         return cls(dataclasses.replace(parts, sampling=sampling), max(shape.seconds for shape in config.stage.shapes))
 

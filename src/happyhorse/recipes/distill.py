@@ -54,8 +54,10 @@ class DistillConfig(Config):
     """Prompts, and the latents that are given, come from these."""
     steps: int = 8
     """Denoising steps of the student."""
-    shift: float = 5.0
+    shift: float = 3.0
     """Shift of the student's levels."""
+    sampler: str = "dmd-euler"
+    """How the student goes from level to level, in training as in use: "dmd" or "dmd-euler"."""
     warm_guidance: tuple[float, float] = (2.5, 3.0)
     """Weights of the prompt that the warm start's teacher is asked with, for picture and sound: those of sampling."""
     guidance: tuple[float, float] = (1.5, 3.0)
@@ -98,6 +100,8 @@ class DistillConfig(Config):
     def __post_init__(self) -> None:
         if min(self.steps, self.stage.steps, self.stage.batch, self.fake_updates, self.fake_per_rollout) < 1:
             raise ConfigError(f"recipe {self.name}: steps, updates and samples must be 1 or more")
+        if self.sampler not in ("dmd", "dmd-euler"):
+            raise ConfigError(f"recipe {self.name}: a student is sampled by dmd or dmd-euler, not {self.sampler!r}")
 
     @property
     def sigmas(self) -> tuple[float, ...]:

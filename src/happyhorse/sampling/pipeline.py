@@ -40,6 +40,13 @@ AUDIO_CHANNELS = 64
 NOTHING = Given()
 """Nothing is given."""
 
+SAMPLERS = {
+    "euler": samplers.euler,
+    "unipc": samplers.unipc,
+    "dmd": samplers.dmd,
+    "dmd-euler": samplers.dmd_euler,
+}
+
 Progress = Callable[[str, int, int], None]
 """Called with a stage ("read", "denoise", "picture", "sound"), what is done of it and its total."""
 
@@ -152,7 +159,7 @@ class Pipeline:
             sigmas = grid(request.steps, request.shift)
             velocity = self._velocity(request, noise, sigmas)
         with watch.stage("denoise", request.steps) as advance:
-            sampler = {"euler": samplers.euler, "unipc": samplers.unipc, "dmd": samplers.dmd}[request.sampler]
+            sampler = SAMPLERS[request.sampler]
             return sampler(
                 velocity, noise, sigmas, known=known, generator=generator, on_step=lambda done, _: advance(done)
             )

@@ -17,7 +17,7 @@ PROMPT_CHARACTERS_MAX = 5000
 SEED_MAX = 2**31 - 1
 STEPS_MAX = 1000
 GUIDANCE_MAX = 30.0
-SAMPLERS = ("euler", "unipc", "dmd")
+SAMPLERS = ("euler", "unipc", "dmd", "dmd-euler")
 
 
 @dataclasses.dataclass(frozen=True)
