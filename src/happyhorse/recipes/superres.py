@@ -56,7 +56,7 @@ class SuperresConfig(Config):
 
 
 def foal_superres() -> SuperresConfig:
-    """From 128 to 512 px: the base model's weights go on with local attention, on crops of 256 px over seven latent
+    """From 128 to 512 px: the base model's weights go on with local attention, on crops of 256 px over six latent
     frames and on whole pictures over two."""
     layers = tuple(range(foal_model().layers))
     return SuperresConfig(
@@ -64,11 +64,11 @@ def foal_superres() -> SuperresConfig:
         model=foal_model(local_layers=layers, receptive_field=1),
         init="foal-base",
         enlarging=Enlarging(source="picture", kept=0.95),
-        clips=640,
-        seconds=1.7,
+        clips=480,
+        seconds=1.0,
         side=128,
-        windows=(Window(7, 16, 8), Window(7, 16, 8), Window(2, 32, 7)),
-        fit=Fit(3000, learning_rate=4e-3, kind="muon", log_every=50, checkpoint_every=250),
+        windows=(Window(6, 16, 9), Window(6, 16, 9), Window(2, 32, 7)),
+        fit=Fit(2000, learning_rate=4e-3, kind="muon", log_every=50, checkpoint_every=250),
         compile=True,
     )
 
