@@ -54,13 +54,13 @@ class DistillConfig(Config):
     """Prompts, and the latents that are given, come from these."""
     steps: int = 8
     """Denoising steps of the student."""
-    shift: float = 3.0
+    shift: float = 4.0
     """Shift of the student's levels."""
     sampler: str = "dmd-euler"
     """How the student goes from level to level, in training as in use: "dmd" or "dmd-euler"."""
     warm_guidance: tuple[float, float] = (2.5, 3.0)
     """Weights of the prompt that the warm start's teacher is asked with, for picture and sound: those of sampling."""
-    guidance: tuple[float, float] = (1.5, 3.0)
+    guidance: tuple[float, float] = (1.5, 2.0)
     """The same of the real score. It decides how loud sounds become (docs/LOG.md)."""
     warm: Fit | None = None
     """The warm start: steps in which the student learns to say in one pass what the teacher says with guidance."""

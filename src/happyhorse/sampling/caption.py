@@ -9,18 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
 from happyhorse.codecs.codec import AudioCoder, VideoCoder
 from happyhorse.codecs.images import fit_image
 from happyhorse.codecs.text import BOS, EOS, TEXT_LIMIT, Tokenizer
-from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
 from happyhorse.config import ModelConfig
 from happyhorse.device import find_device
 from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 from happyhorse.sampling import conditions
 from happyhorse.sampling.given import FPS, SAMPLE_RATE, Film, Sound
-from happyhorse.sampling.pipeline import load_part
+from happyhorse.sampling.pipeline import load_codecs, load_part
 from happyhorse.sampling.request import Sampling, choose_size
 from happyhorse.types import ClipShape, Latents
 from happyhorse.weights.registry import resolve
@@ -48,14 +46,9 @@ class Captioner:
                 f"{manifest.name_of(found.generator)} has no language head; "
                 "happyhorse train foal-caption makes a model that has one"
             )
-        return cls(
-            transformer,
-            load_part(folder, manifest, "video", VideoCodec, VideoCodecConfig).to(chosen),
-            load_part(folder, manifest, "audio", AudioCodec, AudioCodecConfig).to(chosen),
-            Tokenizer.load(),
-            Sampling.from_dict(manifest.sampling_of(found.generator)),
-            chosen,
-        )
+        codecs = load_codecs(found, chosen)
+        sampling = Sampling.from_dict(manifest.sampling_of(found.generator))
+        return cls(transformer, codecs.video, codecs.audio, Tokenizer.load(), sampling, chosen)
 
     def __call__(self, film: Film, sound: Sound) -> str:
         """What a clip shows and sounds like; its first seconds are read, as many as the model's own clips have."""

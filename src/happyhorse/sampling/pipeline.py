@@ -20,7 +20,7 @@ from torch import nn
 from happyhorse import __version__
 from happyhorse.clip import Clip
 from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
-from happyhorse.codecs.codec import AudioCoder, TextCoder, VideoCoder
+from happyhorse.codecs.codec import AudioCoder, Codecs, TextCoder, VideoCoder
 from happyhorse.codecs.text import Tokenizer
 from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
 from happyhorse.config import ModelConfig
@@ -233,14 +233,24 @@ def _repeat(latents: Latents, count: int) -> Latents:
 def load_parts(model: Model, device: torch.device) -> Parts:
     """Loads a model and its codecs. Raises WeightsError if anything is missing or does not fit."""
     folder, manifest, generator = model.folder, model.manifest, model.generator
+    codecs = load_codecs(model, device)
     return Parts(
         model=load_part(folder, manifest, generator, Transformer, ModelConfig).to(device),
-        video=load_part(folder, manifest, "video", VideoCodec, VideoCodecConfig).to(device),
-        audio=load_part(folder, manifest, "audio", AudioCodec, AudioCodecConfig).to(device),
+        video=codecs.video,
+        audio=codecs.audio,
         text=Tokenizer.load(),
         sampling=Sampling.from_dict(manifest.sampling_of(generator)),
         name=manifest.name_of(generator),
         fingerprint=manifest.fingerprint_of(generator),
+    )
+
+
+def load_codecs(model: Model, device: torch.device) -> Codecs:
+    """The codecs in a model's folder."""
+    folder, manifest = model.folder, model.manifest
+    return Codecs(
+        load_part(folder, manifest, "video", VideoCodec, VideoCodecConfig).to(device),
+        load_part(folder, manifest, "audio", AudioCodec, AudioCodecConfig).to(device),
     )
 
 

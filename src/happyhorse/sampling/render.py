@@ -15,17 +15,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from happyhorse.clip import Clip
-from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
 from happyhorse.codecs.codec import AudioCoder, TextCoder, VideoCoder
 from happyhorse.codecs.text import Tokenizer
-from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
 from happyhorse.config import ModelConfig
 from happyhorse.device import find_device
 from happyhorse.errors import MediaError, SizeError, WeightsError
 from happyhorse.model.transformer import Transformer
 from happyhorse.sampling import conditions
 from happyhorse.sampling.given import FPS, SAMPLE_RATE, Image
-from happyhorse.sampling.pipeline import Progress, Stopwatch, load_part
+from happyhorse.sampling.pipeline import Progress, Stopwatch, load_codecs, load_part
 from happyhorse.sampling.superres import CHUNK, Enlarging, enlarge, render_latents, starting_point
 from happyhorse.types import ClipShape, Known, Latents
 from happyhorse.weights.registry import Model, resolve
@@ -172,10 +170,11 @@ def load_render_parts(model: Model, device: torch.device) -> RenderParts:
         raise WeightsError(
             f"model {manifest.name} has no super-resolution weights; happyhorse train foal-superres makes some"
         )
+    codecs = load_codecs(model, device)
     return RenderParts(
         model=load_part(folder, manifest, ROLE, Transformer, ModelConfig).to(device),
-        video=load_part(folder, manifest, "video", VideoCodec, VideoCodecConfig).to(device),
-        audio=load_part(folder, manifest, "audio", AudioCodec, AudioCodecConfig).to(device),
+        video=codecs.video,
+        audio=codecs.audio,
         text=Tokenizer.load(),
         settings=Enlarging.from_dict(manifest.superres),
         fingerprint=manifest.fingerprint_of(ROLE),
