@@ -37,7 +37,7 @@ def test_a_model_is_evaluated_its_run_resumed_and_compared(small, capsys):
     assert said["facts"]["model"] == "foal" and said["facts"]["steps"] == 2 and said["skipped"] == {}
     assert {"clips", "records", "report.html", "report.json", "run.json"} == {p.name for p in (small / "one").iterdir()}
     made = {path: path.stat().st_mtime_ns for path in (small / "one" / "clips").glob("*.mp4")}
-    assert len(made) == 5
+    assert len(made) == 8
 
     assert run(["evaluate", "foal", "--steps", "2", "--out", "one"]) == 0
     assert {path: path.stat().st_mtime_ns for path in (small / "one" / "clips").glob("*.mp4")} == made
@@ -93,8 +93,8 @@ def test_clips_that_cannot_be_measured_are_counted(small, capsys):
     assert run(["evaluate", "--clips", "clips", "--out", "one", "--json"]) == 0
     found = capsys.readouterr()
     said = json.loads(found.out)
-    assert len(said["skipped"]) == 5 and "damaged" in said["skipped"]["ball-00"] and said["headline"] == []
-    assert "5 clips were not measured" in found.err
+    assert len(said["skipped"]) == 8 and "damaged" in said["skipped"]["ball-00"] and said["headline"] == []
+    assert "8 clips were not measured" in found.err
 
 
 @pytest.mark.parametrize(

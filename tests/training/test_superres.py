@@ -95,5 +95,5 @@ def test_the_recipe_begins_with_the_base_model_and_looks_at_near_frames():
     config = foal_superres()
     model = make_model(config, CPU)
     assert model.block.layers[0].attention.radius == 1
-    assert config.windows == (Window(7, 16, 8), Window(7, 16, 8), Window(2, 32, 7))
+    assert config.windows == (Window(6, 16, 9), Window(6, 16, 9), Window(2, 32, 7))
     assert model.final_linear_video.weight.abs().max() > 0  # a new model starts at zero

@@ -155,10 +155,9 @@ class Pipeline:
         self, request: Request, noise: Latents, known: Known | None, generator: torch.Generator, watch: Stopwatch
     ) -> Latents:
         """Clean latents from ``noise``, around what is known; ``generator`` draws what noise the sampler adds."""
-        with watch.stage("read", 1):
+        with watch.stage("denoise", request.steps) as advance:
             sigmas = grid(request.steps, request.shift)
             velocity = self._velocity(request, noise, sigmas)
-        with watch.stage("denoise", request.steps) as advance:
             sampler = SAMPLERS[request.sampler]
             return sampler(
                 velocity, noise, sigmas, known=known, generator=generator, on_step=lambda done, _: advance(done)
