@@ -69,12 +69,10 @@ def main() -> None:
 
 
 def trained(variant: str, seed: int, folder: Path, scenes: Path, steps: int | None) -> TrainConfig:
-    """Trains a variant, if that is not done yet."""
+    """Trains a variant, as far as that is not done yet."""
     options = Options(folder, cache=scenes, steps=steps, device=torch.device("cpu"))
     config = configure(claim(variant).replace(seed=seed), options)
-    if not (folder / "base.safetensors").exists() and (
-        code := run(config, options, lambda line: print(line, flush=True))
-    ):
+    if code := run(config, options, lambda line: print(line, flush=True)):
         raise SystemExit(code)
     return config
 

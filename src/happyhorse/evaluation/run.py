@@ -8,6 +8,7 @@ some 90 kB of readings and embeddings of every case), and a run that was stopped
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -89,7 +90,8 @@ class Run:
         return record
 
     def _made(self, case: Case, known: Callable[[], Record], base: str) -> tuple[Record, Path | None]:
-        paths = {take: self.source.find(case, take, lambda: self.bench.real(case.plan)) for take in case.takes()}
+        scene = functools.cache(lambda: self.bench.real(case.plan))
+        paths = {take: self.source.find(case, take, scene) for take in case.takes()}
         source = fingerprint(base, {take: file_hash(path) if path else None for take, path in paths.items()})
         record = self.made.get(case.name, source)
         if record is None:

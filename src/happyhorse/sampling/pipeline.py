@@ -40,13 +40,6 @@ AUDIO_CHANNELS = 64
 NOTHING = Given()
 """Nothing is given."""
 
-SAMPLERS = {
-    "euler": samplers.euler,
-    "unipc": samplers.unipc,
-    "dmd": samplers.dmd,
-    "dmd-euler": samplers.dmd_euler,
-}
-
 Progress = Callable[[str, int, int], None]
 """Called with a stage ("read", "denoise", "picture", "sound"), what is done of it and its total."""
 
@@ -158,8 +151,7 @@ class Pipeline:
         with watch.stage("denoise", request.steps) as advance:
             sigmas = grid(request.steps, request.shift)
             velocity = self._velocity(request, noise, sigmas)
-            sampler = SAMPLERS[request.sampler]
-            return sampler(
+            return samplers.BY_NAME[request.sampler](
                 velocity, noise, sigmas, known=known, generator=generator, on_step=lambda done, _: advance(done)
             )
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from happyhorse.config import Config
 from happyhorse.errors import ConfigError, PromptError, SizeError
+from happyhorse.flow.guidance import GuidanceScale
+from happyhorse.sampling import samplers
 from happyhorse.types import ClipShape
 
 ASPECTS = ("1:1", "16:9", "9:16")
@@ -17,7 +19,7 @@ PROMPT_CHARACTERS_MAX = 5000
 SEED_MAX = 2**31 - 1
 STEPS_MAX = 1000
 GUIDANCE_MAX = 30.0
-SAMPLERS = ("euler", "unipc", "dmd", "dmd-euler")
+SAMPLERS = tuple(samplers.BY_NAME)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,16 +60,12 @@ class Request:
     sampler: str
     shift: float
 
-    @property
-    def unguided(self) -> bool:
-        """Whether the negative prompt has no influence."""
-        return self.guidance == (1.0, 1.0)
-
     def notes(self, sampling: Sampling) -> Iterator[str]:
         """What is asked for in vain, or against what the model was made for, a line each."""
-        if self.negative and self.unguided:
+        unguided = GuidanceScale(*self.guidance).is_plain
+        if self.negative and unguided:
             yield "without guidance the negative prompt does nothing; a base model is asked with guidance"
-        if not self.unguided and (sampling.guidance_video, sampling.guidance_audio) == (1.0, 1.0):
+        if not unguided and GuidanceScale(sampling.guidance_video, sampling.guidance_audio).is_plain:
             yield "this model was distilled to need no guidance; with it every step is twice the work"
 
     def recipe(self) -> dict[str, Any]:

@@ -135,6 +135,10 @@ def unipc(
     return _paste(known, latents)
 
 
+BY_NAME = {"euler": euler, "unipc": unipc, "dmd": dmd, "dmd-euler": dmd_euler}
+"""The samplers, as requests and manifests name them."""
+
+
 # ------------------------------------------------------------------------------------------------------ UniPC's parts
 def _predict(state: Latents, past: Sequence[Latents], sigmas: Sequence[float], order: int) -> Latents:
     """The state at sigmas[-1] from the state at sigmas[-2]; ``past`` data predictions, newest last."""
