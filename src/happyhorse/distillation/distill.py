@@ -21,7 +21,6 @@ from happyhorse.distillation.roles import Role, Roles, conditional, with_guidanc
 from happyhorse.distillation.rollout import rollout
 from happyhorse.flow.guidance import GuidanceScale
 from happyhorse.recipes.distill import DistillConfig
-from happyhorse.sampling.samplers import fresh_shares
 from happyhorse.training.ema import Average
 from happyhorse.training.loop import padded
 from happyhorse.training.masks import draw_known
@@ -156,8 +155,8 @@ def roll(student: Role, task: Task, config: DistillConfig) -> Latents:
     exit_step = int(torch.randint(config.steps, (1,), generator=task.generator))
     noise = draw_noise(task.like, task.generator).to(task.like.video.device)
     field = conditional(student, task.text, task.like)
-    shares = fresh_shares(config.sampler, config.steps)
-    return rollout(field, noise, config.sigmas, exit_step, shares, known=task.known, generator=task.generator)
+    given = {"known": task.known, "generator": task.generator}
+    return rollout(field, noise, config.sigmas, exit_step, config.sampler, **given)
 
 
 def renoised(data: Latents, task: Task, config: DistillConfig, lowest: float) -> dmd.Renoised:

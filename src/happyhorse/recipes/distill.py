@@ -13,6 +13,7 @@ from happyhorse.flow.timesteps import grid
 from happyhorse.recipes.codec import Fit
 from happyhorse.recipes.foal import SHORT, SQUARE, TALL, WIDE, WORDS, foal
 from happyhorse.recipes.recipe import CacheSet, KnownShares, NoiseLaw, OptimizerConfig, Stage
+from happyhorse.sampling import samplers
 from happyhorse.types import ClipShape
 
 STUDENT = OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.999), warmup=0.05, final=0.1)
@@ -57,7 +58,7 @@ class DistillConfig(Config):
     shift: float = 4.0
     """Shift of the student's levels."""
     sampler: str = "dmd-euler"
-    """How the student goes from level to level, in training as in use: "dmd" or "dmd-euler"."""
+    """How the student goes from level to level, in training as in use: a name of ``sampling/samplers.py``."""
     warm_guidance: tuple[float, float] = (2.5, 3.0)
     """Weights of the prompt that the warm start's teacher is asked with, for picture and sound: those of sampling."""
     guidance: tuple[float, float] = (1.5, 2.0)
@@ -100,8 +101,8 @@ class DistillConfig(Config):
     def __post_init__(self) -> None:
         if min(self.steps, self.stage.steps, self.stage.batch, self.fake_updates, self.fake_per_rollout) < 1:
             raise ConfigError(f"recipe {self.name}: steps, updates and samples must be 1 or more")
-        if self.sampler not in ("dmd", "dmd-euler"):
-            raise ConfigError(f"recipe {self.name}: a student is sampled by dmd or dmd-euler, not {self.sampler!r}")
+        if self.sampler not in samplers.BY_NAME:
+            raise ConfigError(f"recipe {self.name}: sampler {self.sampler!r} is unknown")
 
     @property
     def sigmas(self) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ before every call of the field and at the end. ``on_step(done, steps)`` is calle
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -137,6 +138,13 @@ def unipc(
 
 BY_NAME = {"euler": euler, "unipc": unipc, "dmd": dmd, "dmd-euler": dmd_euler}
 """The samplers, as requests and manifests name them."""
+
+
+def beginning(sampler: str, steps: int, count: int) -> Callable[..., Latents]:
+    """A sampler that takes ``count`` steps as the one of that name takes the first of its ``steps``."""
+    if sampler == "unipc":
+        return unipc
+    return functools.partial(renoise, shares=fresh_shares(sampler, steps)[:count])
 
 
 # ------------------------------------------------------------------------------------------------------ UniPC's parts
