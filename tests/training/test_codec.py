@@ -5,9 +5,10 @@ from safetensors.torch import load_file
 
 from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
 from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
-from happyhorse.recipes.codec import foal_codec_tiny
-from happyhorse.training.codec import train_codecs
+from happyhorse.recipes.codec import foal_codec_tiny, foal_picture_tiny
+from happyhorse.training.codec import train_codecs, train_picture
 from happyhorse.training.stop import TIME_IS_UP, Stop
+from happyhorse.weights.registry import resolve
 from happyhorse.weights.store import load_config, load_module
 
 
@@ -47,3 +48,10 @@ def test_a_paused_run_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     for name in ("video", "audio"):
         whole, paused = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("whole", "paused"))
         assert all(torch.equal(whole[key], paused[key]) for key in whole)
+
+
+def test_a_decoder_alone_leaves_latents_as_they_were(tmp_path):
+    assert train_picture(foal_picture_tiny(), tmp_path, report=quiet) == 0
+    before, after = (load_file(folder / "video.safetensors") for folder in (resolve("foal").folder, tmp_path))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(name.startswith("decoder.") for name in moved)

@@ -12,17 +12,21 @@ def train_recipe(
 ) -> int:
     """Trains the recipe ``name`` into ``out`` and returns the exit code."""
     from happyhorse.errors import ConfigError
-    from happyhorse.recipes.codec import codec_recipes
+    from happyhorse.recipes.codec import codec_recipes, picture_recipes
     from happyhorse.recipes.ear import ear_recipes
     from happyhorse.recipes.superres import superres_recipes
 
     folder = out or Path("runs") / name
-    if init and name in {**codec_recipes(), **ear_recipes(), **superres_recipes()}:
+    if init and name in {**codec_recipes(), **picture_recipes(), **ear_recipes(), **superres_recipes()}:
         raise ConfigError(f"--init gives a generator weights to start from; {name} begins as its recipe says")
     if name in codec_recipes():
         from happyhorse.training.codec import train_codecs
 
         return train_codecs(codec_recipes()[name](), folder, minutes)
+    if name in picture_recipes():
+        from happyhorse.training.codec import train_picture
+
+        return train_picture(picture_recipes()[name](), folder, minutes)
     if name in ear_recipes():
         from happyhorse.training.ear import train_ear
 

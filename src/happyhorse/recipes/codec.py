@@ -58,6 +58,23 @@ class CodecConfig(Config):
     """Seed of the scenes, the windows and the noise."""
 
 
+@dataclasses.dataclass(frozen=True)
+class PictureConfig(Config):
+    """One run of the picture's decoder alone, on from a model's codec: latents, and all that was learned of them, stay
+    good."""
+
+    name: str
+    """The recipe's name."""
+    codec: str
+    """Name or folder of the model whose video codec is trained on."""
+    picture_decoder: Fit
+    """The decoder."""
+    groups: tuple[PoolGroup, ...]
+    """Clips that it is trained on."""
+    seed: int = 1
+    """Seed of the scenes, the windows and the noise."""
+
+
 def foal_codec() -> CodecConfig:
     """The foal's codecs. The shipped ones had fewer steps: see their model card."""
     return CodecConfig(
@@ -92,6 +109,33 @@ def foal_codec_tiny() -> CodecConfig:
         video=VideoCodecConfig(encoder_fine=8, encoder_coarse=8, decoder_coarse=8, decoder_middle=8, decoder_fine=8),
         audio=AudioCodecConfig(decoder_width=8, vocoder_width=8, vocoder_blocks=1),
     )
+
+
+def foal_picture() -> PictureConfig:
+    """The shipped decoder on, with half of its steps on crops of renders, which it had seen too few of."""
+    return PictureConfig(
+        name="foal-picture",
+        codec="foal",
+        picture_decoder=Fit(steps=1500, learning_rate=1e-3),
+        groups=(
+            PoolGroup(height=128, width=128, clips=120, weight=4),
+            PoolGroup(height=96, width=160, clips=30, weight=0.5),
+            PoolGroup(height=160, width=96, clips=30, weight=0.5),
+            PoolGroup(height=512, width=512, clips=120, frames=17, crop=128, weight=5),
+        ),
+    )
+
+
+def foal_picture_tiny() -> PictureConfig:
+    """A rehearsal of a few steps."""
+    groups = (PoolGroup(height=64, width=64, clips=2, frames=17, crop=32, batch=2),)
+    fit = Fit(steps=3, log_every=1, checkpoint_every=2)
+    return PictureConfig(name="foal-picture-tiny", codec="foal", picture_decoder=fit, groups=groups)
+
+
+def picture_recipes() -> dict[str, Callable[[], PictureConfig]]:
+    """Recipes by the names that ``happyhorse train`` takes."""
+    return {"foal-picture": foal_picture, "foal-picture-tiny": foal_picture_tiny}
 
 
 def codec_recipes() -> dict[str, Callable[[], CodecConfig]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from happyhorse.config import foal as foal_model
 from happyhorse.errors import ConfigError
 from happyhorse.recipes.claims import claim_recipes
-from happyhorse.recipes.codec import codec_recipes
+from happyhorse.recipes.codec import codec_recipes, picture_recipes
 from happyhorse.recipes.ear import ear_recipes
 from happyhorse.recipes.recipe import (
     CacheSet,
@@ -115,6 +115,6 @@ def recipes() -> dict[str, Callable[[], TrainConfig]]:
 def recipe(name: str) -> TrainConfig:
     """The recipe of a name. Raises ConfigError, listing the known ones, if there is none."""
     if name not in recipes():
-        known = [*recipes(), *codec_recipes(), *ear_recipes(), *superres_recipes()]
+        known = [*recipes(), *codec_recipes(), *picture_recipes(), *ear_recipes(), *superres_recipes()]
         raise ConfigError(f'recipe "{name}" is unknown; known are {", ".join(known)}')
     return recipes()[name]()
