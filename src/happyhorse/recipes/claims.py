@@ -68,8 +68,8 @@ def claim(variant: str) -> TrainConfig:
     return TrainConfig(
         name=f"claim-{variant}",
         model=foal_model(**change.model),
-        stages=(Stage(steps=600, batch=32, shapes=(SHAPE,)),),
-        caches=(CacheSet(SHAPE, 6144),),
+        stages=(Stage(steps=600, batch=16, shapes=(SHAPE,)),),
+        caches=(CacheSet(SHAPE, 4096),),
         noise=NoiseLaw(independent=0, sound_after=change.sound_after),
         known=known,
         text_multiple=32,

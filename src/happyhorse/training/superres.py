@@ -23,7 +23,7 @@ from happyhorse.sampling.superres import starting_point
 from happyhorse.training.build import compile_blocks
 from happyhorse.training.fit import Work, fit
 from happyhorse.training.loop import padded
-from happyhorse.training.machine import can_compile, prepare_machine
+from happyhorse.training.machine import can_compile, has_fast_bfloat16, prepare_machine
 from happyhorse.training.run import EXIT_INTERRUPTED, cache_progress, find_codecs, printer
 from happyhorse.training.stop import Stop, Stopped
 from happyhorse.types import ClipShape, Known, Latents
@@ -59,7 +59,9 @@ def train_superres(
         except Stopped as stopped:
             report(f"{stopped}; run the same command again to go on")
             return EXIT_INTERRUPTED if stop.interrupted else 0
-    save_module(model, folder / "superres.safetensors", torch.bfloat16)
+    plain = Transformer(config.model)  # what was trained multiplies in this machine's fast format
+    plain.load_state_dict(model.state_dict())
+    save_module(plain, folder / "superres.safetensors", torch.bfloat16)
     report(f"done: {folder / 'superres.safetensors'}")
     return 0
 
@@ -78,7 +80,8 @@ def make_pairs(
 def make_model(config: SuperresConfig, device: torch.device) -> Transformer:
     """The model at step 0."""
     torch.manual_seed(config.seed)
-    model = Transformer(config.model)
+    dtype = "bfloat16" if has_fast_bfloat16(device) else "float32"
+    model = Transformer(config.model.replace(matmul_dtype=dtype))
     if config.init:
         teacher = resolve(config.init)
         load_module(model, verified(teacher.folder, teacher.manifest, teacher.generator))
