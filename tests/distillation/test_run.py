@@ -45,7 +45,7 @@ def test_a_run_leaves_candidates_that_differ_from_the_teacher_and_a_log(whole):
     assert "done: 4 updates" in said[-1]
     candidates = sorted(folder.glob("student-*.safetensors"))
     assert [path.name for path in candidates] == ["student-00002.safetensors", "student-00004.safetensors"]
-    teacher, first, last = vector(load_teacher("foal", CPU)), *(vector(student(path)) for path in candidates)
+    teacher, first, last = vector(load_teacher("foal-base", CPU)), *(vector(student(path)) for path in candidates)
     assert 0 < (first - teacher).abs().max() < 0.1
     assert not torch.equal(first, last)
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -89,7 +89,7 @@ def test_the_student_moves_from_the_fake_score_to_the_real_one(whole, monkeypatc
     config = distill_recipes()["foal-tiny"]()
     config = config.replace(known=KnownShares(first_frame=0, last_frame=0, audio=0, video=0, prefix=0))
     tasks = make_tasks(config, whole[0] / "cache", CPU, Stop(), print)
-    state = DistillState.begin(three_networks(load_teacher("foal", CPU)), config)
+    state = DistillState.begin(three_networks(load_teacher("foal-base", CPU)), config)
     usual, loss, found = distill_module.conditional, dmd.matching_loss, []
 
     def conditional(role, text, like):
@@ -113,7 +113,7 @@ def test_stacks_on_one_backbone_leave_a_plain_student(whole, tmp_path, monkeypat
     monkeypatch.setattr(runs, "distill_recipes", lambda: {"foal-tiny": lambda: recipe})
     assert distill("foal-tiny", tmp_path, device="cpu", latents=whole[0] / "cache", report=print) == 0
     found, teacher = (
-        vector(model) for model in (student(tmp_path / "student-00004.safetensors"), load_teacher("foal", CPU))
+        vector(model) for model in (student(tmp_path / "student-00004.safetensors"), load_teacher("foal-base", CPU))
     )
     assert found.shape == teacher.shape and not torch.equal(found, teacher)
     small, large = ((next(folder.glob("checkpoint-*4.pt"))).stat().st_size for folder in (tmp_path, whole[0]))

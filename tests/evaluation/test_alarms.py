@@ -65,5 +65,5 @@ def test_a_student_that_says_nothing_right_is_wrong_throughout(parts, tiny_model
 def test_a_recipes_alarms_sample_as_its_student_does():
     config = foal_distill_tiny()
     sampling = Alarms.of(config).parts.sampling
-    assert (sampling.steps, sampling.shift, sampling.sampler) == (config.steps, config.shift, "dmd-euler")
+    assert (sampling.steps, sampling.shift, sampling.sampler) == (config.steps, config.shift, config.sampler)
     assert (sampling.guidance_video, sampling.guidance_audio) == (1, 1)

@@ -26,9 +26,7 @@ def rollout(
     It is the sampler of that name on levels that fall to 0 in the exit step, so the student meets its own inputs
     (backward simulation, arXiv 2405.14867, section 4.5). With the last step it is how a clip is made, bit for bit.
     """
-    steps = len(sigmas) - 1
-    assert 0 <= exit_step < steps, f"there is no step {exit_step} on {len(sigmas)} levels"
+    assert 0 <= exit_step < len(sigmas) - 1, f"there is no step {exit_step} on {len(sigmas)} levels"
     fields = [*[torch.no_grad()(velocity)] * exit_step, velocity]
     levels = [*sigmas[: exit_step + 1], 0.0]
-    sample = samplers.beginning(sampler, steps, exit_step + 1)
-    return sample(fields, noise, levels, known=known, generator=generator)
+    return samplers.BY_NAME[sampler](fields, noise, levels, known=known, generator=generator)

@@ -55,17 +55,17 @@ class DistillConfig(Config):
     """Prompts, and the latents that are given, come from these."""
     steps: int = 8
     """Denoising steps of the student."""
-    shift: float = 4.0
+    shift: float = 3.0
     """Shift of the student's levels."""
-    sampler: str = "dmd-euler"
+    sampler: str = "unipc"
     """How the student goes from level to level, in training as in use: a name of ``sampling/samplers.py``."""
     warm_guidance: tuple[float, float] = (2.5, 3.0)
     """Weights of the prompt that the warm start's teacher is asked with, for picture and sound: those of sampling."""
-    guidance: tuple[float, float] = (1.5, 2.0)
+    guidance: tuple[float, float] = (1.5, 2.5)
     """The same of the real score. It decides how loud sounds become (docs/LOG.md)."""
     warm: Fit | None = None
     """The warm start: steps in which the student learns to say in one pass what the teacher says with guidance."""
-    warm_noise: NoiseLaw = dataclasses.field(default_factory=lambda: NoiseLaw(shift=5.0))
+    warm_noise: NoiseLaw = dataclasses.field(default_factory=lambda: NoiseLaw(shift=4.0))
     """The noise levels of the warm start."""
     fake_updates: int = 5
     """Updates of the fake score to one of the student."""
@@ -83,8 +83,8 @@ class DistillConfig(Config):
     """The student's."""
     fake_optimizer: OptimizerConfig = FAKE
     """The fake score's: the most sensitive choice of all."""
-    ema_decay: float = 0.99
-    """Decay of the student's average, which is what is kept."""
+    ema_decay: float = 0.995
+    """Decay of the student's average, which is what is kept: long, because loudness swings from update to update."""
     text_multiple: int = 32
     """Token rows are padded to a multiple of this."""
     rank: int = 0
@@ -123,11 +123,11 @@ def foal_distill() -> DistillConfig:
     return DistillConfig(
         name="foal",
         teacher="foal-base",
-        stage=Stage(steps=100, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
+        stage=Stage(steps=240, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
         caches=foal().caches,
         known=KnownShares(first_frame=0.12, last_frame=0.03, audio=0.08, video=0.1, prefix=0.04),
         fake_per_rollout=5,
-        warm=Fit(900, learning_rate=3e-3, kind="muon", log_every=25, checkpoint_every=100),
+        warm=Fit(1100, learning_rate=1e-3, kind="muon", log_every=25, checkpoint_every=100),
         compile=True,
     )
 

@@ -7,7 +7,6 @@ before every call of the field and at the end. ``on_step(done, steps)`` is calle
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -32,7 +31,7 @@ def euler(
     on_step: OnStep | None = None,
 ) -> Latents:
     """Straight steps x_s = x_t + (s - t) v: first order, deterministic; ``generator`` is not used."""
-    shares = fresh_shares("euler", len(sigmas) - 1)
+    shares = [0.0] * (len(sigmas) - 1)
     return renoise(velocity, noise, sigmas, shares, known=known, generator=generator, on_step=on_step)
 
 
@@ -49,32 +48,8 @@ def dmd(
 
     Draws fresh noise in every step, the last one included, video before audio.
     """
-    shares = fresh_shares("dmd", len(sigmas) - 1)
+    shares = [1.0] * (len(sigmas) - 1)
     return renoise(velocity, noise, sigmas, shares, known=known, generator=generator, on_step=on_step)
-
-
-def dmd_euler(
-    velocity: Field,
-    noise: Latents,
-    sigmas: Sequence[float],
-    *,
-    known: Known | None = None,
-    generator: torch.Generator | None = None,
-    on_step: OnStep | None = None,
-) -> Latents:
-    """``dmd`` for the first half of the steps, ``euler`` for the others.
-
-    A clean prediction is a mean: noise that is drawn afresh around it to the end leaves a sound without its texture,
-    which straight steps keep (docs/LOG.md).
-    """
-    shares = fresh_shares("dmd-euler", len(sigmas) - 1)
-    return renoise(velocity, noise, sigmas, shares, known=known, generator=generator, on_step=on_step)
-
-
-def fresh_shares(sampler: str, steps: int) -> list[float]:
-    """The ``shares`` of ``renoise`` that make it "euler", "dmd" or "dmd-euler"."""
-    fresh = {"euler": 0, "dmd": steps, "dmd-euler": (steps + 1) // 2}[sampler]
-    return [1.0] * fresh + [0.0] * (steps - fresh)
 
 
 def renoise(
@@ -136,15 +111,8 @@ def unipc(
     return _paste(known, latents)
 
 
-BY_NAME = {"euler": euler, "unipc": unipc, "dmd": dmd, "dmd-euler": dmd_euler}
+BY_NAME = {"euler": euler, "unipc": unipc, "dmd": dmd}
 """The samplers, as requests and manifests name them."""
-
-
-def beginning(sampler: str, steps: int, count: int) -> Callable[..., Latents]:
-    """A sampler that takes ``count`` steps as the one of that name takes the first of its ``steps``."""
-    if sampler == "unipc":
-        return unipc
-    return functools.partial(renoise, shares=fresh_shares(sampler, steps)[:count])
 
 
 # ------------------------------------------------------------------------------------------------------ UniPC's parts
