@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from happyhorse.codecs.video import VideoCodec, VideoCodecConfig
@@ -12,6 +13,7 @@ from happyhorse.training.picture import (
     fit_patches,
     gaussian_divergence,
     measure_latent_scale,
+    picture_distance,
     principal_components,
     psnr,
     spatial_gradients,
@@ -79,9 +81,17 @@ def test_the_decoder_alone_is_trained_by_its_loss():
     codec.encoder.requires_grad_(False)
     loss, figures = decoder_loss(codec, pool().batch(17, torch.Generator().manual_seed(0)), torch.Generator())
     loss.backward()
-    assert figures.keys() == {"psnr"}
+    assert figures.keys() == {"psnr", "gradients"}
     assert codec.decoder.conv_in.weight.grad is not None
     assert all(parameter.grad is None for parameter in codec.encoder.parameters())
+
+
+def test_a_picture_as_bright_but_grainy_costs_by_its_gradients():
+    flat = torch.zeros(1, 3, 1, 8, 8)
+    grainy = 0.1 * (torch.arange(8) % 2 * 2 - 1).expand(1, 3, 1, 8, 8)
+    found = [picture_distance(grainy, flat, weight)[0].item() for weight in (0.0, 0.5)]
+    # Neighbours to the right differ by 0.2 everywhere, those below not at all.
+    assert found == pytest.approx([0.01, 0.01 + 0.5 * 0.1])
 
 
 def test_autoencoder_loss_reaches_both_ends():

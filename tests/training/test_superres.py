@@ -31,6 +31,8 @@ def vector(path):
 def test_a_run_leaves_weights_that_were_trained(whole):
     folder, said = whole
     assert said[-1] == f"done: {folder / 'superres.safetensors'}"
+    kept = load_config(ModelConfig, folder / "superres.safetensors")
+    assert kept == foal_superres_tiny().model, "weights do not remember the machine that they were trained on"
     before = make_model(foal_superres_tiny(), CPU)
     after = vector(folder / "superres.safetensors")
     assert not torch.allclose(after, torch.cat([v.flatten() for v in before.state_dict().values()]), atol=1e-4)

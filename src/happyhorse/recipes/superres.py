@@ -63,7 +63,7 @@ def foal_superres() -> SuperresConfig:
         name="foal-superres",
         model=foal_model(local_layers=layers, receptive_field=1),
         init="foal-base",
-        enlarging=Enlarging(source="picture", kept=0.95),
+        enlarging=Enlarging(source="picture", kept=0.97),
         clips=480,
         seconds=1.0,
         side=128,

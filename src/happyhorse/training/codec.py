@@ -20,7 +20,14 @@ from happyhorse.recipes.codec import CodecConfig, Fit, PictureConfig
 from happyhorse.sampling.pipeline import load_codecs
 from happyhorse.training import checkpoint
 from happyhorse.training.fit import Work, fit
-from happyhorse.training.picture import WINDOW, autoencoder_loss, decoder_loss, fit_patches, measure_latent_scale
+from happyhorse.training.picture import (
+    SHARPNESS_WEIGHT,
+    WINDOW,
+    autoencoder_loss,
+    decoder_loss,
+    fit_patches,
+    measure_latent_scale,
+)
 from happyhorse.training.sound import fit_components, mel_decoder_loss, scene_sounds, vocoder_loss
 from happyhorse.training.stop import INTERRUPTED, Stop, Stopped
 from happyhorse.weights.registry import resolve
@@ -55,7 +62,7 @@ def train_picture(
         codec = load_codecs(resolve(config.codec), torch.device("cpu")).video
         assert isinstance(codec, VideoCodec)
         pool = Pool(config.groups, config.seed, "train", rendering(work))
-        fit_decoder(codec, pool, config.picture_decoder, work)
+        fit_decoder(codec, pool, config.picture_decoder, work, config.sharpness)
         save(codec, work.folder / "video.safetensors")
         return f"{work.folder / 'video.safetensors'}"
 
@@ -92,11 +99,11 @@ def train_video(config: CodecConfig, work: Work) -> VideoCodec:
     return save(codec, work.folder / "video.safetensors")
 
 
-def fit_decoder(codec: VideoCodec, pool: Pool, settings: Fit, work: Work) -> None:
+def fit_decoder(codec: VideoCodec, pool: Pool, settings: Fit, work: Work, sharpness: float = SHARPNESS_WEIGHT) -> None:
     """Trains the decoder alone: what latents depend on stays."""
     codec.requires_grad_(False)
     codec.decoder.requires_grad_(True)
-    fit("picture-decoder", codec, lambda g: decoder_loss(codec, pool.batch(WINDOW, g), g), settings, work)
+    fit("picture-decoder", codec, lambda g: decoder_loss(codec, pool.batch(WINDOW, g), g, sharpness), settings, work)
 
 
 def train_audio(config: CodecConfig, work: Work) -> AudioCodec:

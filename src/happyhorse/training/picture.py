@@ -46,22 +46,25 @@ def autoencoder_loss(codec: VideoCodec, frames: Tensor, generator: torch.Generat
     return loss + KL_WEIGHT * divergence, {"psnr": psnr(error), "nats": divergence.item()}
 
 
-def decoder_loss(codec: VideoCodec, frames: Tensor, generator: torch.Generator) -> Figures:
+def decoder_loss(
+    codec: VideoCodec, frames: Tensor, generator: torch.Generator, sharpness: float = SHARPNESS_WEIGHT
+) -> Figures:
     """Reconstruction of the decoder from latents as they are cached, with a little noise."""
     with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16(frames.device)):
         with torch.no_grad():
             mean = codec.posterior(frames)[0]
             latent = mean + LATENT_NOISE * torch.randn(mean.shape, generator=generator)
         rebuilt = codec.reconstruct(latent)
-    loss, error = picture_distance(rebuilt.float(), frames)
-    return loss, {"psnr": psnr(error)}
+    loss, error = picture_distance(rebuilt.float(), frames, sharpness)
+    shown, true = (spatial_gradients(picture).abs().mean().item() for picture in (rebuilt.float(), frames))
+    return loss, {"psnr": psnr(error), "gradients": shown / true}
 
 
-def picture_distance(made: Tensor, target: Tensor) -> tuple[Tensor, float]:
+def picture_distance(made: Tensor, target: Tensor, sharpness: float = SHARPNESS_WEIGHT) -> tuple[Tensor, float]:
     """The loss, and the mean squared error in it."""
     error = (made - target).square().mean()
-    sharpness = (spatial_gradients(made) - spatial_gradients(target)).abs().mean()
-    return error + SHARPNESS_WEIGHT * sharpness, error.item()
+    edges = (spatial_gradients(made) - spatial_gradients(target)).abs().mean()
+    return error + sharpness * edges, error.item()
 
 
 def spatial_gradients(frames: Tensor) -> Tensor:
