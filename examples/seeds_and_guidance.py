@@ -7,7 +7,7 @@ from happyhorse.codecs.media import write_png
 
 PROMPT = "a white horse trots across cobbles"
 
-pipe = Pipeline.from_pretrained("foal")
+pipe = Pipeline.from_pretrained("foal-base")
 rows = []
 for weight in (1.0, 2.0, 4.0, 8.0):
     clip = pipe(PROMPT, seed=3, seconds=2, steps=25, guidance=weight)

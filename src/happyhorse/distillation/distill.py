@@ -155,8 +155,7 @@ def roll(student: Role, task: Task, config: DistillConfig) -> Latents:
     exit_step = int(torch.randint(config.steps, (1,), generator=task.generator))
     noise = draw_noise(task.like, task.generator).to(task.like.video.device)
     field = conditional(student, task.text, task.like)
-    given = {"known": task.known, "generator": task.generator}
-    return rollout(field, noise, config.sigmas, exit_step, config.sampler, **given)
+    return rollout(field, noise, config.sigmas, exit_step, config.sampler, known=task.known, generator=task.generator)
 
 
 def renoised(data: Latents, task: Task, config: DistillConfig, lowest: float) -> dmd.Renoised:

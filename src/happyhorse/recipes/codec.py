@@ -69,8 +69,6 @@ class PictureConfig(Config):
     """Name or folder of the model whose video codec is trained on."""
     picture_decoder: Fit
     """The decoder."""
-    sharpness: float
-    """Weight of the mean absolute error of spatial gradients, which asks for even surfaces and clean edges."""
     groups: tuple[PoolGroup, ...]
     """Clips that it is trained on."""
     seed: int = 1
@@ -119,7 +117,6 @@ def foal_picture() -> PictureConfig:
         name="foal-picture",
         codec="foal",
         picture_decoder=Fit(steps=1500, learning_rate=1e-3),
-        sharpness=0.1,
         groups=(
             PoolGroup(height=128, width=128, clips=120, weight=4),
             PoolGroup(height=96, width=160, clips=30, weight=0.5),
@@ -133,7 +130,7 @@ def foal_picture_tiny() -> PictureConfig:
     """A rehearsal of a few steps."""
     groups = (PoolGroup(height=64, width=64, clips=2, frames=17, crop=32, batch=2),)
     fit = Fit(steps=3, log_every=1, checkpoint_every=2)
-    return PictureConfig(name="foal-picture-tiny", codec="foal", picture_decoder=fit, sharpness=0.1, groups=groups)
+    return PictureConfig(name="foal-picture-tiny", codec="foal", picture_decoder=fit, groups=groups)
 
 
 def picture_recipes() -> dict[str, Callable[[], PictureConfig]]:

@@ -86,7 +86,7 @@ def foal_caption() -> TrainConfig:
         name="foal-caption",
         model=foal_model(language_head=True),
         stages=(base.stages[1].replace(steps=1500, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),),
-        optimizer=base.optimizer.replace(learning_rate=1e-3),  # at 3e-3 much is unlearned first (docs/LOG.md)
+        optimizer=base.optimizer.replace(learning_rate=1e-3),  # gentle: what is there must stay
         captions=CaptionConfig(share=0.5),
     )
 

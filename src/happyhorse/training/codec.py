@@ -21,7 +21,6 @@ from happyhorse.sampling.pipeline import load_codecs
 from happyhorse.training import checkpoint
 from happyhorse.training.fit import Work, fit
 from happyhorse.training.picture import (
-    SHARPNESS_WEIGHT,
     WINDOW,
     autoencoder_loss,
     decoder_loss,
@@ -62,7 +61,7 @@ def train_picture(
         codec = load_codecs(resolve(config.codec), torch.device("cpu")).video
         assert isinstance(codec, VideoCodec)
         pool = Pool(config.groups, config.seed, "train", rendering(work))
-        fit_decoder(codec, pool, config.picture_decoder, work, config.sharpness)
+        fit_decoder(codec, pool, config.picture_decoder, work)
         save(codec, work.folder / "video.safetensors")
         return f"{work.folder / 'video.safetensors'}"
 
@@ -99,11 +98,11 @@ def train_video(config: CodecConfig, work: Work) -> VideoCodec:
     return save(codec, work.folder / "video.safetensors")
 
 
-def fit_decoder(codec: VideoCodec, pool: Pool, settings: Fit, work: Work, sharpness: float = SHARPNESS_WEIGHT) -> None:
+def fit_decoder(codec: VideoCodec, pool: Pool, settings: Fit, work: Work) -> None:
     """Trains the decoder alone: what latents depend on stays."""
     codec.requires_grad_(False)
     codec.decoder.requires_grad_(True)
-    fit("picture-decoder", codec, lambda g: decoder_loss(codec, pool.batch(WINDOW, g), g, sharpness), settings, work)
+    fit("picture-decoder", codec, lambda g: decoder_loss(codec, pool.batch(WINDOW, g), g), settings, work)
 
 
 def train_audio(config: CodecConfig, work: Work) -> AudioCodec:

@@ -29,9 +29,12 @@ noise of 0.04 (28 dB), below what the codec reaches."""
 SHARPNESS_WEIGHT = 0.02
 """Weight of the mean absolute error of spatial gradients."""
 
+DECODER_SHARPNESS_WEIGHT = 0.1
+"""The same for the decoder alone: it asks for even surfaces and clean edges."""
+
 LATENT_NOISE = 0.25
 """Up to this much noise, drawn for each clip, is on the latents that the decoder alone is trained on, as a share of
-their unit size: generated latents are that far off, and a decoder that has not seen it shows every cell's error."""
+their unit size: generated latents are not clean either, and a cell's error shows as a block."""
 
 Figures = tuple[Tensor, Mapping[str, float]]
 
@@ -47,18 +50,16 @@ def autoencoder_loss(codec: VideoCodec, frames: Tensor, generator: torch.Generat
     return loss + KL_WEIGHT * divergence, {"psnr": psnr(error), "nats": divergence.item()}
 
 
-def decoder_loss(
-    codec: VideoCodec, frames: Tensor, generator: torch.Generator, sharpness: float = SHARPNESS_WEIGHT
-) -> Figures:
+def decoder_loss(codec: VideoCodec, frames: Tensor, generator: torch.Generator) -> Figures:
     """Reconstruction of the decoder from latents with some noise, less or more."""
     with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16(frames.device)):
         with torch.no_grad():
             mean = codec.posterior(frames)[0]
             level = LATENT_NOISE * torch.rand(len(mean), 1, 1, 1, 1, generator=generator)
             latent = mean + level / codec.scale * torch.randn(mean.shape, generator=generator)
-        rebuilt = codec.reconstruct(latent)
-    loss, error = picture_distance(rebuilt.float(), frames, sharpness)
-    shown, true = (spatial_gradients(picture).abs().mean().item() for picture in (rebuilt.float(), frames))
+        rebuilt = codec.reconstruct(latent).float()
+    loss, error = picture_distance(rebuilt, frames, DECODER_SHARPNESS_WEIGHT)
+    shown, true = (spatial_gradients(picture).abs().mean().item() for picture in (rebuilt.detach(), frames))
     return loss, {"psnr": psnr(error), "gradients": shown / true}
 
 
