@@ -86,6 +86,12 @@ def test_the_decoder_alone_is_trained_by_its_loss():
     assert all(parameter.grad is None for parameter in codec.encoder.parameters())
 
 
+def test_the_decoder_alone_meets_noise():
+    codec, frames = VideoCodec(SMALL), pool().batch(17, torch.Generator().manual_seed(0))
+    losses = {decoder_loss(codec, frames, torch.Generator().manual_seed(seed))[0].item() for seed in range(3)}
+    assert len(losses) == 3, "the latents are the same whatever is drawn"
+
+
 def test_a_picture_as_bright_but_grainy_costs_by_its_gradients():
     flat = torch.zeros(1, 3, 1, 8, 8)
     grainy = 0.1 * (torch.arange(8) % 2 * 2 - 1).expand(1, 3, 1, 8, 8)
