@@ -1,7 +1,7 @@
 """Makes small.npz and small.json beside this file from the full reference set: python tests/golden/shrink.py FOLDER
 
 The reference set was written by the authors' own code (see its manifest.json). Shrinking leaves the maths as it is:
-- text features and the text embedder are rotated into the row space of all features used, which has 84 dimensions
+- text features and the text embedder are rotated into the row space of all features used, which has 108 dimensions
   instead of 3584 (features = coordinates Q, weight' = weight Q^T, Q orthonormal);
 - large outputs keep every n-th number, under the name "tensor::n";
 - numbers are stored as planes of bytes, which compress better than the numbers themselves.
@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+WEIGHTS = ["dit_weights", "turbo_vae_weights", "wan_vae_weights", "audio_vae_weights"]
+"""Kept whole."""
 DIT = ["dit_t2v", "dit_ti2v", "dit_sr540", "dit_sr1080_local"]
 LOOPS = [
     "loop_fake_base_cfg_t2v",
@@ -29,6 +31,8 @@ LOOPS = [
     "loop_dit_distill_ti2v",
     "loop_dit_base_cfg",
 ]
+EVALUATE = ["evaluate_distill_sr_ti2v", "evaluate_base_t2v"]
+REST = ["sr_upsample_noise", "turbo_vae", "wan_vae", "audio_vae", "prepost", "t5gemma_encoder"]
 KEPT = {
     "dit_": {
         "in.x_t": 1,
@@ -50,16 +54,29 @@ KEPT = {
     "loop_": dict.fromkeys(["init.video", "init.audio", "noise.video", "noise.audio", "image_latent"], 1)
     | dict.fromkeys(["text_cond", "text_null"], 1)
     | {"final.video": 3, "final.audio": 3, "after_step.video": 101, "after_step.audio": 101},
+    "evaluate_": dict.fromkeys([*(f"draw{n}" for n in range(12)), "base.init.video", "base.init.audio"], 1)
+    | dict.fromkeys(["image_latent_64x64", "image_latent_96x96", "text_cond", "text_null"], 1)
+    | dict.fromkeys(["base.final.video", "base.final.audio", "result.video", "result.audio"], 3)
+    | {"sr.init.video": 3, "sr.init.audio": 3},
+    "sr_upsample_noise": dict.fromkeys(["base.video", "base.audio", "noise.video", "noise.audio", "zero_snr_table"], 1)
+    | {"upsampled": 3, "sr_init.video": 3, "sr_init.audio": 3},
+    "turbo_vae": dict.fromkeys(["latent", "latent_denormalised", "mean", "std"], 1)
+    | {"video": 7, "decoder_first_chunk_of_2": 7, "decoder_next_chunk_of_2": 7},
+    "wan_vae": dict.fromkeys(["image", "image_latent", "video", "video_latent", "mean", "std"], 1)
+    | {"decoded_unclamped": 3},
+    "audio_vae": dict.fromkeys(["latent", "enc_waveform", "enc_pre_bottleneck", "enc_mean", "enc_stdev"], 1)
+    | {"waveform": 3},
 }
+WHOLE = ["prepost", "t5gemma_encoder"]
 
 
 def main(source: Path) -> None:
     manifest = json.loads((source / "manifest.json").read_text())
     settings = _settings(manifest)
-    full = {name: load_file(source / f"{name}.safetensors") for name in [*settings, "dit_weights"]}
+    full = {name: load_file(source / f"{name}.safetensors") for name in [*settings, *WEIGHTS]}
     _trim_text(settings, full)
     _rotate_text(full)
-    small = {"dit_weights": full.pop("dit_weights")}
+    small = {name: full.pop(name) for name in (*WEIGHTS, *WHOLE)}
     small |= {name: _kept(name, tensors) for name, tensors in full.items()}
     _save(small, settings, Path(__file__).parent)
 
@@ -67,7 +84,11 @@ def main(source: Path) -> None:
 def _settings(manifest: dict) -> dict[str, dict]:
     """What is known about every case apart from its tensors."""
     cases = {f"dit_{name}": case for name, case in manifest["dit_cases"].items()} | manifest["other_files"]
-    chosen = [name for name in cases if name in [*DIT, *LOOPS] or name.startswith(("rope_", "pack_", "sched", "samp"))]
+    chosen = [
+        name
+        for name in cases
+        if name in [*DIT, *LOOPS, *EVALUATE, *REST, *WEIGHTS] or name.startswith(("rope_", "pack_", "sched", "samp"))
+    ]
     return {name: {k: v for k, v in cases[name].items() if k not in ("tensors", "file")} for name in chosen}
 
 
@@ -78,7 +99,7 @@ def _trim_text(settings: dict[str, dict], full: dict[str, dict[str, Tensor]]) ->
 
 def _rotate_text(full: dict[str, dict[str, Tensor]]) -> None:
     places = [(name, "in.txt_feat") for name in DIT]
-    places += [(name, key) for name in LOOPS if "dit" in name for key in ("text_cond", "text_null")]
+    places += [(name, key) for name in [*LOOPS, *EVALUATE] if "fake" not in name for key in ("text_cond", "text_null")]
     rows = torch.cat([full[name][key][0] for name, key in places]).double()
     basis = torch.linalg.svd(rows, full_matrices=False).Vh
     for name, key in places:
