@@ -84,11 +84,8 @@ def main(source: Path) -> None:
 def _settings(manifest: dict) -> dict[str, dict]:
     """What is known about every case apart from its tensors."""
     cases = {f"dit_{name}": case for name, case in manifest["dit_cases"].items()} | manifest["other_files"]
-    chosen = [
-        name
-        for name in cases
-        if name in [*DIT, *LOOPS, *EVALUATE, *REST, *WEIGHTS] or name.startswith(("rope_", "pack_", "sched", "samp"))
-    ]
+    named = [*DIT, *LOOPS, *EVALUATE, *REST, *WEIGHTS]
+    chosen = [name for name in cases if name in named or name.startswith(("rope_", "pack_", "sched", "samp"))]
     return {name: {k: v for k, v in cases[name].items() if k not in ("tensors", "file")} for name in chosen}
 
 
