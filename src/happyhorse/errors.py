@@ -33,3 +33,7 @@ class WeightsError(HappyhorseError):
 
 class MissingToolError(HappyhorseError):
     """An optional package or program that the request needs and this machine does not have."""
+
+
+class DeviceMemoryError(HappyhorseError):
+    """No way of placing a model's weights fits the memory that is free."""

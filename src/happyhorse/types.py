@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from happyhorse.errors import SizeError
@@ -101,6 +102,11 @@ class Text:
     """Token ids [B, L] (int64), or encoder features [B, L, C_text] (floating point)."""
     lengths: Tensor
     """True number of text tokens of each sample, [B] int64; rows past it are padding and are never attended to."""
+
+    def padded(self, multiple: int) -> Self:
+        """Token ids filled up on the right to a multiple, so that few lengths occur."""
+        missing = -self.values.shape[1] % multiple
+        return type(self)(F.pad(self.values, (0, missing)), self.lengths)
 
     def to(self, device: torch.device | str) -> Self:
         return type(self)(self.values.to(device), self.lengths.to(device))

@@ -49,7 +49,7 @@ def preview(tiny_model):
 # --------------------------------------------------------------------------------------------------- the starting point
 def test_trilinear_enlargement_keeps_the_corners_and_straight_lines():
     ramp = torch.linspace(0, 3, 4)[None, None, None, None].expand(1, 1, 2, 4, 4)
-    large = enlarge_latents(ramp, 4)
+    large = enlarge_latents(ramp, (4 * ramp.shape[3], 4 * ramp.shape[4]))
     assert large.shape == (1, 1, 2, 16, 16)
     torch.testing.assert_close(large[0, 0, 0, 0], torch.linspace(0, 3, 16))
 
@@ -59,7 +59,9 @@ def test_the_enlarged_picture_is_the_same_in_parts_and_in_one_piece(codec):
     whole = codec.encode(bicubic(codec.decode(video), 2))
     torch.testing.assert_close(enlarge_picture(video, 2, codec), whole)
     assert torch.equal(enlarge(video, Enlarging(scale=2, source="picture"), codec), enlarge_picture(video, 2, codec))
-    assert torch.equal(enlarge(video, Enlarging(scale=2), codec), enlarge_latents(video, 2))
+    assert torch.equal(
+        enlarge(video, Enlarging(scale=2), codec), enlarge_latents(video, (2 * video.shape[3], 2 * video.shape[4]))
+    )
 
 
 def test_the_starting_point_has_unit_variance_and_the_preview_in_it():

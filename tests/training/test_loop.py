@@ -9,7 +9,7 @@ import torch
 from happyhorse.errors import ConfigError
 from happyhorse.recipes.foal import foal, foal_tiny
 from happyhorse.training import checkpoint
-from happyhorse.training.loop import padded, shape_at, time_left, train_loop
+from happyhorse.training.loop import shape_at, time_left, train_loop
 from happyhorse.training.stop import DONE, INTERRUPTED, TIME_IS_UP, Stop
 from happyhorse.types import Text
 
@@ -133,7 +133,7 @@ def test_time_left_counts_tokens_of_the_remaining_steps():
 
 
 def test_text_is_padded_to_a_multiple():
-    text = padded(Text(torch.ones(2, 5, dtype=torch.long), torch.tensor([5, 2])), 4)
+    text = Text(torch.ones(2, 5, dtype=torch.long), torch.tensor([5, 2])).padded(4)
     assert text.values.shape == (2, 8)
     assert text.lengths.tolist() == [5, 2]
     assert text.values[:, 5:].eq(0).all()

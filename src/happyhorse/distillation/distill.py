@@ -22,7 +22,6 @@ from happyhorse.distillation.rollout import rollout
 from happyhorse.flow.guidance import GuidanceScale
 from happyhorse.recipes.distill import DistillConfig
 from happyhorse.training.ema import Average
-from happyhorse.training.loop import padded
 from happyhorse.training.masks import draw_known
 from happyhorse.training.noise import draw_noise
 from happyhorse.training.optimizer import Optimizers
@@ -99,7 +98,7 @@ class Tasks:
         generator = torch.Generator().manual_seed(seeded("distill", config.seed, step, number).getrandbits(63))
         known = draw_known(batch.latents, config.known, generator).to(self.device)
         count = len(batch.prompts)
-        both = padded(self.text.batch([*batch.prompts, *[""] * count]), config.text_multiple).to(self.device)
+        both = self.text.batch([*batch.prompts, *[""] * count]).padded(config.text_multiple).to(self.device)
         text, null = (Text(both.values[rows], both.lengths[rows]) for rows in (slice(count), slice(count, None)))
         return Task(text, null, known, generator)
 

@@ -65,15 +65,14 @@ class Enlarging(Config):
 def enlarge(video: Tensor, settings: Enlarging, codec: VideoCoder) -> Tensor:
     """The preview's latents [B, C, T, h, w] at the size of the render, [B, C, T, H, W]."""
     if settings.source == "latents":
-        return enlarge_latents(video, settings.scale)
+        height, width = video.shape[3:]
+        return enlarge_latents(video, (settings.scale * height, settings.scale * width))
     return enlarge_picture(video, settings.scale, codec)
 
 
-def enlarge_latents(video: Tensor, scale: int) -> Tensor:
-    """Trilinear, the corners' cells staying corners."""
-    frames, height, width = video.shape[2:]
-    size = (frames, scale * height, scale * width)
-    return F.interpolate(video.float(), size, mode="trilinear", align_corners=True)
+def enlarge_latents(video: Tensor, size: tuple[int, int]) -> Tensor:
+    """Trilinear to (height, width) in cells, the corners' cells staying corners."""
+    return F.interpolate(video.float(), (video.shape[2], *size), mode="trilinear", align_corners=True)
 
 
 def enlarge_picture(video: Tensor, scale: int, codec: VideoCoder) -> Tensor:

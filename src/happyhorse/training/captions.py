@@ -27,7 +27,7 @@ def caption_loss(model: Any, batch: Batch, text: TextCoder, config: TrainConfig,
         return None
     device = batch.latents.video.device
     generator = torch.Generator().manual_seed(rng.getrandbits(63))
-    words = text.captions(batch.captions).to(device)
+    words = text.captions(batch.captions).padded(config.text_multiple).to(device)
     return cross_entropy(model, noised(batch.latents, config.captions.noise, generator), words)
 
 
@@ -40,7 +40,8 @@ def noised(clean: Latents, highest: float, generator: torch.Generator) -> Latent
 
 def cross_entropy(model: Any, clips: Latents, words: Text) -> Tensor:
     """Mean over all true tokens but the first, each guessed from the clip and the tokens before it."""
-    logits, _ = model.caption_logits(words.values[:, :-1], model.encode_media(clips))
-    places = torch.arange(1, words.values.shape[1], device=words.lengths.device)
-    goal = words.values[:, 1:].masked_fill(places >= words.lengths[:, None], -100)
+    logits, _ = model.caption_logits(words.values, model.encode_media(clips))
+    goal = F.pad(words.values[:, 1:], (0, 1))
+    places = torch.arange(1, goal.shape[1] + 1, device=words.lengths.device)
+    goal = goal.masked_fill(places >= words.lengths[:, None], -100)
     return F.cross_entropy(logits.flatten(0, 1), goal.flatten(), ignore_index=-100)

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from happyhorse.codecs.codec import TextCoder
@@ -124,12 +123,6 @@ def shape_at(config: TrainConfig, step: int) -> tuple[ClipShape, int]:
     return shape, stage.samples(shape)
 
 
-def padded(text: Text, multiple: int) -> Text:
-    """Token rows filled up on the right to a multiple, so that few lengths occur."""
-    missing = -text.values.shape[1] % multiple
-    return Text(F.pad(text.values, (0, missing)), text.lengths)
-
-
 @contextmanager
 def prefetched(job: Job, start: int) -> Iterator[Iterator[tuple[Batch, Text]]]:
     """Batches from step ``start`` on, each made in a second thread while the step before it runs."""
@@ -137,7 +130,7 @@ def prefetched(job: Job, start: int) -> Iterator[Iterator[tuple[Batch, Text]]]:
 
     def make(step: int) -> tuple[Batch, Text]:
         batch = job.source.batch(step, *shape_at(config, step))
-        text = padded(job.text.batch(batch.prompts), config.text_multiple)
+        text = job.text.batch(batch.prompts).padded(config.text_multiple)
         return dataclasses.replace(batch, latents=batch.latents.to(job.device)), text.to(job.device)
 
     def batches(pool: ThreadPoolExecutor) -> Iterator[tuple[Batch, Text]]:

@@ -22,7 +22,6 @@ from happyhorse.recipes.superres import SuperresConfig
 from happyhorse.sampling.superres import starting_point
 from happyhorse.training.build import compile_blocks
 from happyhorse.training.fit import Work, fit
-from happyhorse.training.loop import padded
 from happyhorse.training.machine import can_compile, has_fast_bfloat16, prepare_machine
 from happyhorse.training.run import EXIT_INTERRUPTED, cache_progress, find_codecs, printer
 from happyhorse.training.stop import Stop, Stopped
@@ -103,7 +102,7 @@ class Loss:
         windows = self.config.windows
         window = windows[int(torch.randint(len(windows), (), generator=generator))]
         batch = self.source.batch(window.frames, window.side, window.batch, generator)
-        text = padded(self.text.batch(batch.prompts), TEXT_MULTIPLE).to(self.device)
+        text = self.text.batch(batch.prompts).padded(TEXT_MULTIPLE).to(self.device)
         known = draw_known(batch, self.config.first_frame, generator).to(self.device)
         times = timesteps.shift(torch.rand(window.batch, generator=generator), SHIFT).to(self.device)
         noise = torch.randn(batch.enlarged.shape, generator=generator).to(self.device)

@@ -1,0 +1,1 @@
+"""Running models that are larger than the memory of the device."""

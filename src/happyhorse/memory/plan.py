@@ -1,0 +1,175 @@
+"""Where the weights of a large model go while a clip is made, from what the device and the host have free.
+
+A clip is made in stages (text, generate, render, decode), each with a module of its own. In order of speed:
+
+    resident    everything stays on the device, for all stages and the next clip
+    in turn     one stage's module at a time; the others wait in host memory, or are read again
+    streamed    a module's layers come over one by one while the ones before them compute (``stream.py``)
+
+Every placement gives the same numbers; the planner takes the first that fits and says what it expects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from happyhorse.errors import DeviceMemoryError
+
+Mode = Literal["resident", "in turn", "streamed"]
+MARGIN = 0.06
+"""Share of the device's memory that is left alone: allocators round up, kernels need room to work."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What a stage needs; all sizes in bytes."""
+
+    name: str
+    layers: tuple[int, ...]
+    """Weights of the layers that could be streamed, in order; empty if none can."""
+    rest: int
+    """Weights that must be on the device for the whole stage."""
+    working: int
+    """Everything else at the stage's peak: rows, attention, frames."""
+
+    @property
+    def weights(self) -> int:
+        return sum(self.layers) + self.rest
+
+    @property
+    def whole(self) -> int:
+        """The peak with all weights on the device."""
+        return self.weights + self.working
+
+    @property
+    def least(self) -> int:
+        """The peak with every layer streamed through two buffers."""
+        return self.streamed(0)
+
+    def streamed(self, resident: int) -> int:
+        """The peak with the first ``resident`` layers on the device and the others streamed."""
+        others = self.layers[resident:]
+        return self.rest + self.working + sum(self.layers[:resident]) + 2 * max(others, default=0)
+
+    def resident_layers(self, room: int) -> int:
+        """The most layers that can stay on a device with ``room`` bytes while the others are streamed."""
+        fitting = [count for count in range(len(self.layers)) if self.streamed(count) <= room]
+        return max(fitting, default=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """What is free, in bytes."""
+
+    device: int
+    host: int
+
+    @property
+    def usable(self) -> int:
+        return math.floor(self.device * (1 - MARGIN))
+
+
+@dataclasses.dataclass(frozen=True)
+class Seat:
+    """Where a stage's module goes."""
+
+    stage: Stage
+    mode: Mode
+    resident: int = 0
+    """Layers that stay on the device when the others are streamed."""
+    kept: bool = True
+    """Whether host memory keeps the module between clips; otherwise it is read again."""
+
+    @property
+    def peak(self) -> int:
+        """Bytes on the device while the stage runs, without what other stages leave there."""
+        return self.stage.streamed(self.resident) if self.mode == "streamed" else self.stage.whole
+
+    @property
+    def host(self) -> int:
+        """Bytes of host memory that the module takes while it waits or is streamed."""
+        if self.mode == "streamed":
+            return sum(self.stage.layers[self.resident :])
+        return self.stage.weights if self.mode == "in turn" and self.kept else 0
+
+    def describe(self) -> str:
+        if self.mode == "streamed":
+            return f"streamed, {self.resident} of {len(self.stage.layers)} layers stay"
+        return self.mode if self.kept or self.mode == "resident" else f"{self.mode}, read again for every clip"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A seat for every stage."""
+
+    seats: tuple[Seat, ...]
+
+    @property
+    def peak(self) -> int:
+        """Highest number of bytes on the device at any time."""
+        staying = sum(seat.stage.weights for seat in self.seats if seat.mode == "resident")
+        return max(
+            staying + seat.stage.working if seat.mode == "resident" else staying + seat.peak for seat in self.seats
+        )
+
+    @property
+    def host(self) -> int:
+        """Bytes of host memory that weights take."""
+        return sum(seat.host for seat in self.seats)
+
+    def seat(self, name: str) -> Seat:
+        return next(seat for seat in self.seats if seat.stage.name == name)
+
+    def lines(self) -> list[str]:
+        """For people: a line for each stage, and the sums."""
+        width = max(len(seat.stage.name) for seat in self.seats)
+        found = [
+            f"{seat.stage.name:<{width}}  {gib(seat.stage.weights):>9} of weights, {seat.describe()}; "
+            f"peak {gib(seat.peak)}"
+            for seat in self.seats
+        ]
+        return [*found, f"expected peak {gib(self.peak)} on the device, {gib(self.host)} of weights in host memory"]
+
+
+def plan(stages: Sequence[Stage], room: Room) -> Plan:
+    """The fastest placement that fits. Raises DeviceMemoryError, saying how much is missing, if none does."""
+    everything = Plan(tuple(Seat(stage, "resident") for stage in stages))
+    if everything.peak <= room.usable:
+        return everything
+    seats = tuple(_alone(stage, room) for stage in stages)
+    for candidate in (seats, tuple(_unkept(seat) for seat in seats)):
+        if Plan(candidate).host <= room.host:
+            return Plan(candidate)
+    # Streamed layers are all that must be in host memory, and only those of one stage at a time.
+    most = max(_unkept(seat).host for seat in seats)
+    if most > room.host:
+        raise DeviceMemoryError(
+            f"{gib(most)} of host memory are needed for the layers that do not fit the device and {gib(room.host)} are "
+            f"free; {gib(most - room.host)} are missing: convert the weights to fp8 or int8 (happyhorse convert)"
+        )
+    return Plan(tuple(_unkept(seat) for seat in seats))
+
+
+def _alone(stage: Stage, room: Room) -> Seat:
+    """The seat of a stage that has the device for itself."""
+    if stage.whole <= room.usable:
+        return Seat(stage, "in turn")
+    if stage.least > room.usable:
+        raise DeviceMemoryError(
+            f"{stage.name} needs at least {gib(math.ceil(stage.least / (1 - MARGIN)))} on the device and "
+            f"{gib(room.device)} are free; {gib(math.ceil(stage.least / (1 - MARGIN)) - room.device)} are missing: ask "
+            "for a smaller or shorter clip, or convert the weights to fp8 or int8 (happyhorse convert)"
+        )
+    return Seat(stage, "streamed", stage.resident_layers(room.usable))
+
+
+def _unkept(seat: Seat) -> Seat:
+    return dataclasses.replace(seat, kept=False)
+
+
+def gib(count: int) -> str:
+    """ "30.6 GiB" """
+    return f"{count / 2**30:.1f} GiB"

@@ -1,0 +1,158 @@
+"""Runs a stack of layers whose weights lie in host memory: each is copied over while the one before it computes.
+
+``stream_layers(model.block.layers, device)`` replaces the layers in place; whoever calls them sees no difference, and
+the numbers are the same. On a GPU the host's copy is pinned, so that copying and computing overlap; two buffers on the
+device hold the layer that computes and the one that comes next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+ALIGNMENT = 256
+"""Bytes that every tensor's place in a block is a multiple of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a tensor lies in a block of bytes."""
+
+    name: str
+    dtype: torch.dtype
+    shape: torch.Size
+    start: int
+    """First byte."""
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.shape.numel() * self.dtype.itemsize
+
+    def view(self, block: Tensor) -> Tensor:
+        """The tensor in a block [bytes] uint8."""
+        return block[self.start : self.stop].view(self.dtype).view(self.shape)
+
+
+def places(tensors: Mapping[str, Tensor]) -> list[Place]:
+    """A place for each tensor, one after the other."""
+    found, start = [], 0
+    for name, tensor in tensors.items():
+        place = Place(name, tensor.dtype, tensor.shape, start)
+        found.append(place)
+        start = -(-place.stop // ALIGNMENT) * ALIGNMENT
+    return found
+
+
+class PackedLayer:
+    """All tensors of a layer in one block of host memory, so that one copy brings them over."""
+
+    def __init__(self, layer: nn.Module, pin: bool) -> None:
+        tensors = dict(named_tensors(layer))
+        self.places = places(tensors)
+        self.block = torch.empty(self.bytes, dtype=torch.uint8, pin_memory=pin)
+        for name, view in self.views(self.block).items():
+            view.copy_(tensors[name])
+        layer.to("meta")  # what is left of it says what to compute, and holds no numbers
+
+    @property
+    def bytes(self) -> int:
+        return self.places[-1].stop if self.places else 0
+
+    def views(self, block: Tensor) -> dict[str, Tensor]:
+        """The layer's tensors in a block of its own size or larger."""
+        return {place.name: place.view(block) for place in self.places}
+
+
+def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers, by name."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def tensor_bytes(module: nn.Module) -> int:
+    """Bytes of all parameters and buffers."""
+    return sum(tensor.numel() * tensor.dtype.itemsize for _, tensor in named_tensors(module))
+
+
+class LayerStream:
+    """Two buffers on the device, filled in turn; the layers are asked for in order, again and again."""
+
+    def __init__(self, layers: Sequence[PackedLayer], device: torch.device) -> None:
+        self.layers, self.device = layers, device
+        size = max(layer.bytes for layer in layers)
+        self.buffers = [torch.empty(size, dtype=torch.uint8, device=device) for _ in range(2)]
+        self.holds: list[int | None] = [None, None]
+        """The layer in each buffer, or on its way there."""
+        cuda = device.type == "cuda"
+        self.copier = torch.cuda.Stream(device) if cuda else None
+        self.arrived = [torch.cuda.Event() for _ in self.buffers] if cuda else []
+        self.unused = [torch.cuda.Event() for _ in self.buffers] if cuda else []
+
+    def weights(self, index: int) -> dict[str, Tensor]:
+        """The tensors of a layer on the device; the next layer's are on their way when this returns."""
+        if index not in self.holds:
+            self._fetch(index, 0)
+        slot = self.holds.index(index)
+        if self.copier:
+            torch.cuda.current_stream(self.device).wait_event(self.arrived[slot])
+        following = (index + 1) % len(self.layers)
+        if following not in self.holds:
+            self._fetch(following, 1 - slot)
+        return self.layers[index].views(self.buffers[slot])
+
+    def used(self, index: int) -> None:
+        """Says that the layer's work is queued: its buffer is free once that is done."""
+        if self.copier:
+            self.unused[self.holds.index(index)].record(torch.cuda.current_stream(self.device))
+
+    def _fetch(self, index: int, slot: int) -> None:
+        layer = self.layers[index]
+        target = self.buffers[slot][: layer.bytes]
+        if self.copier is None:
+            target.copy_(layer.block)
+        else:
+            with torch.cuda.stream(self.copier):
+                self.copier.wait_event(self.unused[slot])
+                target.copy_(layer.block, non_blocking=True)
+                self.arrived[slot].record(self.copier)
+        self.holds[slot] = index
+
+
+class StreamedLayer(nn.Module):
+    """A layer that gets its weights from a stream when it is called; anything else is asked of the layer itself."""
+
+    def __init__(self, layer: nn.Module, stream: LayerStream, index: int) -> None:
+        super().__init__()
+        self.layer, self.index = layer, index
+        self.stream = stream
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        result = functional_call(self.layer, self.stream.weights(self.index), args, kwargs)
+        self.stream.used(self.index)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
+
+
+def stream_layers(layers: nn.ModuleList, device: torch.device, resident: int = 0) -> None:
+    """Makes ``layers`` run on the device: the first ``resident`` of them move there, all others are streamed.
+
+    A layer's weights leave the module for one block of host memory, one layer at a time.
+    """
+    for index in range(min(resident, len(layers))):
+        layers[index].to(device)
+    streamed = range(min(resident, len(layers)), len(layers))
+    packed = [PackedLayer(layers[index], pin=device.type == "cuda") for index in streamed]
+    if packed:
+        stream = LayerStream(packed, device)
+        for number, index in enumerate(streamed):
+            layers[index] = StreamedLayer(layers[index], stream, number)
