@@ -1,0 +1,69 @@
+import pytest
+
+from happyhorse.errors import DeviceMemoryError
+from happyhorse.memory.plan import Room, Stage, gib, plan
+
+GIB = 2**30
+TEXT = Stage("text", (2 * GIB,) * 8, 2 * GIB, GIB)
+MODEL = Stage("generate", (GIB,) * 28, GIB, 2 * GIB)
+DECODE = Stage("decode", (), GIB, 3 * GIB)
+STAGES = (TEXT, MODEL, DECODE)
+
+
+def room(device: float, host: float = 200) -> Room:
+    """What is free so that ``device`` GiB are usable."""
+    return Room(int(device * GIB / 0.94) + GIB // 100, int(host * GIB))
+
+
+def test_everything_stays_where_there_is_room():
+    found = plan(STAGES, room(51))
+    assert [seat.mode for seat in found.seats] == ["resident"] * 3
+    assert found.peak == (18 + 29 + 1 + 3) * GIB
+    assert found.host == 0
+
+
+def test_a_little_less_room_means_taking_turns():
+    found = plan(STAGES, room(50.9))
+    assert [seat.mode for seat in found.seats] == ["in turn"] * 3
+    assert found.peak == 31 * GIB
+    assert found.host == (18 + 29 + 1) * GIB
+
+
+def test_without_host_memory_modules_are_read_again():
+    found = plan(STAGES, room(31, host=4))
+    assert [(seat.mode, seat.kept) for seat in found.seats] == [("in turn", False)] * 3
+    assert found.host == 0
+    assert "read again" in found.seats[0].describe()
+
+
+def test_what_does_not_fit_is_streamed_with_as_many_layers_at_home_as_possible():
+    found = plan(STAGES, room(20))
+    assert [seat.mode for seat in found.seats] == ["in turn", "streamed", "in turn"]
+    seat = found.seat("generate")
+    # 1 of the rest, 2 to work in, 2 for the buffers: 15 layers stay.
+    assert (seat.resident, seat.peak) == (15, 20 * GIB)
+    assert seat.host == 13 * GIB
+
+
+def test_the_least_device_that_works():
+    found = plan(STAGES, room(7))
+    assert [seat.resident for seat in found.seats] == [0, 2, 0]
+    assert found.peak == 7 * GIB
+    with pytest.raises(DeviceMemoryError, match=r"text needs at least 7\.4 GiB .* are missing"):
+        plan(STAGES, room(6.9))
+
+
+def test_streamed_layers_need_host_memory():
+    with pytest.raises(
+        DeviceMemoryError, match=r"26\.0 GiB of host memory .* and 20\.0 GiB are free; 6\.0 GiB are missing"
+    ):
+        plan(STAGES, room(7, host=20))
+    found = plan(STAGES, room(7, host=30))
+    assert not any(seat.kept for seat in found.seats)
+
+
+def test_a_plan_says_what_it_does():
+    lines = plan(STAGES, room(20)).lines()
+    assert lines[1] == "generate   29.0 GiB of weights, streamed, 15 of 28 layers stay; peak 20.0 GiB"
+    assert lines[-1] == "expected peak 20.0 GiB on the device, 32.0 GiB of weights in host memory"
+    assert gib(1536 * 2**20) == "1.5 GiB"
