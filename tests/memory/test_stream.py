@@ -46,7 +46,7 @@ def test_layers_may_be_asked_for_out_of_order(model, inputs):
     expected = model(*inputs)
     layers = model.block.layers
     stream_layers(layers, CPU)
-    hidden, layout = torch.randn(1, 16, 32), model.layout(*inputs)
+    layout = model.layout(*inputs)
     hidden = torch.randn(1, layout.cos.shape[1], 32)
     layers[0](hidden, layout)
     layers[1](hidden, layout)
@@ -59,8 +59,20 @@ def test_the_module_keeps_no_second_copy(model):
     layer = model.block.layers[1]
     assert all(tensor.is_meta for _, tensor in named_tensors(layer))
     assert whole <= layer.stream.layers[0].bytes < whole + 256 * len(list(named_tensors(layer)))
-    assert len(layer.stream.buffers) == 2
-    assert layer.stream.buffers[0].numel() == max(packed.bytes for packed in layer.stream.layers)
+    layer.stream.open()
+    largest = max(packed.bytes for packed in layer.stream.layers)
+    assert [len(buffer.block) for buffer in layer.stream.buffers] == [largest, largest]
+
+
+@torch.no_grad()
+def test_a_stream_that_was_closed_opens_again(model, inputs):
+    expected = model(*inputs)
+    stream = stream_layers(model.block.layers, CPU)
+    assert stream is not None
+    for _ in range(2):
+        assert torch.equal(model(*inputs).video, expected.video)
+        stream.close()
+        assert not stream.buffers
 
 
 def test_packing_keeps_dtypes_and_values():
@@ -94,8 +106,9 @@ def test_streaming_to_a_gpu_gives_the_same_numbers(model, inputs):
     latents, text = inputs[0].to(device), inputs[1].to(device)
     expected = copy.deepcopy(model).to(device)(latents, text)
     stream_layers(model.block.layers, device, resident=1)
-    for name, child in model.named_children():
-        if name != "block":
-            child.to(device)
+    for tensor in model.parameters():
+        if not tensor.is_meta:
+            tensor.data = tensor.data.to(device)
+    model.adapter.rope.to(device)
     for _ in range(3):
         assert torch.equal(model(latents, text).video, expected.video)

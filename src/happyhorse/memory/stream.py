@@ -84,43 +84,71 @@ class LayerStream:
 
     def __init__(self, layers: Sequence[PackedLayer], device: torch.device) -> None:
         self.layers, self.device = layers, device
-        size = max(layer.bytes for layer in layers)
-        self.buffers = [torch.empty(size, dtype=torch.uint8, device=device) for _ in range(2)]
-        self.holds: list[int | None] = [None, None]
-        """The layer in each buffer, or on its way there."""
-        cuda = device.type == "cuda"
-        self.copier = torch.cuda.Stream(device) if cuda else None
-        self.arrived = [torch.cuda.Event() for _ in self.buffers] if cuda else []
-        self.unused = [torch.cuda.Event() for _ in self.buffers] if cuda else []
+        self.copier = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.buffers: list[Buffer] = []
+
+    def open(self) -> None:
+        """Takes the memory of both buffers."""
+        size = max(layer.bytes for layer in self.layers)
+        self.buffers = [Buffer(size, self.device) for _ in range(2)]
+
+    def close(self) -> None:
+        """Gives it back; the next layer that is asked for takes it again."""
+        if self.copier:
+            self.copier.synchronize()
+        self.buffers = []
 
     def weights(self, index: int) -> dict[str, Tensor]:
         """The tensors of a layer on the device; the next layer's are on their way when this returns."""
-        if index not in self.holds:
-            self._fetch(index, 0)
-        slot = self.holds.index(index)
-        if self.copier:
-            torch.cuda.current_stream(self.device).wait_event(self.arrived[slot])
+        if not self.buffers:
+            self.open()
+        here, other = self.buffers
+        if other.layer == index:
+            here, other = other, here
+        if here.layer != index:
+            here.fetch(index, self.layers[index].block, self.copier)
+        here.wait()
         following = (index + 1) % len(self.layers)
-        if following not in self.holds:
-            self._fetch(following, 1 - slot)
-        return self.layers[index].views(self.buffers[slot])
+        if following not in (here.layer, other.layer):
+            other.fetch(following, self.layers[following].block, self.copier)
+        return self.layers[index].views(here.block)
 
     def used(self, index: int) -> None:
-        """Says that the layer's work is queued: its buffer is free once that is done."""
-        if self.copier:
-            self.unused[self.holds.index(index)].record(torch.cuda.current_stream(self.device))
+        """Says that the layer's work is queued: its buffer may be filled again once that is done."""
+        next(buffer for buffer in self.buffers if buffer.layer == index).release()
 
-    def _fetch(self, index: int, slot: int) -> None:
-        layer = self.layers[index]
-        target = self.buffers[slot][: layer.bytes]
-        if self.copier is None:
-            target.copy_(layer.block)
-        else:
-            with torch.cuda.stream(self.copier):
-                self.copier.wait_event(self.unused[slot])
-                target.copy_(layer.block, non_blocking=True)
-                self.arrived[slot].record(self.copier)
-        self.holds[slot] = index
+
+class Buffer:
+    """Room on the device for one layer at a time."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self.block = torch.empty(size, dtype=torch.uint8, device=device)
+        self.layer: int | None = None
+        """The layer that is in it or on its way."""
+        cuda = device.type == "cuda"
+        self.arrived = torch.cuda.Event() if cuda else None
+        self.unused = torch.cuda.Event() if cuda else None
+
+    def fetch(self, layer: int, source: Tensor, copier: torch.cuda.Stream | None) -> None:
+        """Copies a layer's bytes here, on a GPU behind whatever still reads the layer before."""
+        self.layer, target = layer, self.block[: len(source)]
+        if copier is None:
+            target.copy_(source)
+            return
+        assert self.arrived and self.unused
+        with torch.cuda.stream(copier):
+            copier.wait_event(self.unused)
+            target.copy_(source, non_blocking=True)
+            self.arrived.record(copier)
+
+    def wait(self) -> None:
+        """Work that is queued from now on finds the layer here."""
+        if self.arrived:
+            torch.cuda.current_stream(self.block.device).wait_event(self.arrived)
+
+    def release(self) -> None:
+        if self.unused:
+            self.unused.record(torch.cuda.current_stream(self.block.device))
 
 
 class StreamedLayer(nn.Module):
@@ -143,16 +171,17 @@ class StreamedLayer(nn.Module):
             return getattr(super().__getattr__("layer"), name)
 
 
-def stream_layers(layers: nn.ModuleList, device: torch.device, resident: int = 0) -> None:
-    """Makes ``layers`` run on the device: the first ``resident`` of them move there, all others are streamed.
+def stream_layers(layers: nn.ModuleList, device: torch.device, resident: int = 0) -> LayerStream | None:
+    """Makes all ``layers`` but the first ``resident`` ones run on the device from a stream, which is returned; None if
+    there are no such layers.
 
     A layer's weights leave the module for one block of host memory, one layer at a time.
     """
-    for index in range(min(resident, len(layers))):
-        layers[index].to(device)
     streamed = range(min(resident, len(layers)), len(layers))
     packed = [PackedLayer(layers[index], pin=device.type == "cuda") for index in streamed]
-    if packed:
-        stream = LayerStream(packed, device)
-        for number, index in enumerate(streamed):
-            layers[index] = StreamedLayer(layers[index], stream, number)
+    if not packed:
+        return None
+    stream = LayerStream(packed, device)
+    for number, index in enumerate(streamed):
+        layers[index] = StreamedLayer(layers[index], stream, number)
+    return stream
