@@ -135,9 +135,10 @@ def test_prompt_files_that_are_refused(generate, tmp_path):
     refused(generate(BALL, "--prompts", "empty.txt"), "not both")
 
 
-def test_models_that_are_refused(generate, tmp_path):
+def test_models_that_are_refused(generate, tmp_path, monkeypatch):
+    monkeypatch.setenv("HAPPYHORSE_MODELS", str(tmp_path / "models"))
     refused(generate(BALL, "--model", "pony"), "known are foal, foal-base, magihuman-base")
-    refused(generate(BALL, "--model", "magihuman-base"), "needs a GPU")
+    refused(generate(BALL, "--model", "magihuman-base"), "get it with: happyhorse pull magihuman-base")
     refused(generate(BALL, "--model", tmp_path), "not a model folder")
     refused(generate(BALL, "--device", "abacus"), "device 'abacus'")
 

@@ -1,17 +1,59 @@
 import pytest
 
 from happyhorse.errors import WeightsError
-from happyhorse.weights.registry import Model, available, resolve
+from happyhorse.weights import hub
+from happyhorse.weights.catalogue import MODELS
+from happyhorse.weights.registry import ENTRIES, Model, available, is_public, public, resolve
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """An empty folder for public weights."""
+    monkeypatch.setenv("HAPPYHORSE_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def lay(models, part):
+    """A file and its record, in place of a part's real weights."""
+    folder = models / part.name
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(b"weights")
+    hub._write_record(folder, part, [hub.WantedFile("weights", 7)])
 
 
 def test_an_unknown_model_lists_the_known_ones():
-    with pytest.raises(WeightsError, match=r"'pony'.*foal.*magihuman-base"):
+    with pytest.raises(WeightsError, match=r"'pony'.*foal.*magihuman-base.*magihuman-1080p"):
         resolve("pony")
 
 
-def test_a_model_that_cannot_run_here_says_what_it_needs():
-    with pytest.raises(WeightsError, match=r"GPU.*work here: foal"):
+def test_public_weights_that_are_not_here_say_how_to_get_them(models):
+    for name in ("magihuman-base", "magihuman-540p"):
+        with pytest.raises(WeightsError, match=rf"{name} is not here; get it with: happyhorse pull {name} \(.*GiB"):
+            resolve(name)
+        with pytest.raises(WeightsError, match="is not here"):
+            public(name)
+    lay(models, MODELS[0].parts["text"])
+    with pytest.raises(WeightsError, match=r"not here as a whole \(lacks magihuman-base, wan-vae.*happyhorse pull"):
         resolve("magihuman-base")
+
+
+def test_public_weights_that_are_here_are_folders_by_role(models):
+    for part in MODELS[0].parts.values():
+        lay(models, part)
+    weights = public("magihuman-base")
+    assert weights.model == MODELS[0]
+    assert weights.folders["transformer"] == models / "magihuman-base"
+    assert weights.folders["text"] == models / "t5gemma"
+    assert set(weights.folders) == set(MODELS[0].parts)
+    with pytest.raises(WeightsError, match=r"does not work with magihuman-base, only with models such as foal"):
+        resolve("magihuman-base")
+
+
+def test_which_names_mean_public_weights(tiny_model):
+    public_names = [entry.name for entry in ENTRIES if is_public(entry.name)]
+    assert public_names == ["magihuman-base", "magihuman-distill", "magihuman-540p", "magihuman-1080p"]
+    assert not is_public("foal") and not is_public("t5gemma") and not is_public(tiny_model)
+    assert all(("pull" in entry.needs) == is_public(entry.name) for entry in ENTRIES)
 
 
 def test_a_folder_with_a_manifest_is_a_model(tmp_path, tiny_model):

@@ -110,8 +110,8 @@ def make_request(
         prompt=checked_prompt(prompt),
         negative=_encodable(negative.strip(), "negative prompt"),
         shape=ClipShape(seconds, height, width),
-        seed=_whole("seed", secrets.randbelow(SEED_MAX + 1) if seed is None else seed, 0, SEED_MAX),
-        steps=_whole("steps", sampling.steps if steps is None else steps, 1, STEPS_MAX),
+        seed=checked_whole("seed", secrets.randbelow(SEED_MAX + 1) if seed is None else seed, 0, SEED_MAX),
+        steps=checked_whole("steps", sampling.steps if steps is None else steps, 1, STEPS_MAX),
         guidance=_guidance(sampling, guidance),
         sampler=_one_of("sampler", sampler or sampling.sampler, SAMPLERS),
         shift=sampling.shift if shift is None else shift,
@@ -181,7 +181,8 @@ def _distance(a: tuple[int, int], b: tuple[int, int]) -> float:
     return 2 * abs(aspect) + abs(area) / 2
 
 
-def _whole(name: str, value: int, low: int, high: int) -> int:
+def checked_whole(name: str, value: int, low: int, high: int) -> int:
+    """The value, if it is within its range. Raises ConfigError if not."""
     if not low <= value <= high:
         raise ConfigError(f"{name} {value} is out of range; it may be {low} to {high}")
     return int(value)

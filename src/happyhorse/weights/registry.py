@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from happyhorse.errors import WeightsError
+from happyhorse.weights.catalogue import MODELS, PublicModel, Role, find
+from happyhorse.weights.hub import part_folder, state
 from happyhorse.weights.store import MANIFEST, Manifest, read_manifest
 
 
@@ -17,7 +20,7 @@ class Entry:
     summary: str
     """What it makes."""
     needs: str = ""
-    """Why it cannot be loaded here yet; empty if it can."""
+    """What it takes beyond this package; empty for the models inside it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,30 +36,54 @@ class Model:
         return read_manifest(self.folder)
 
 
+@dataclasses.dataclass(frozen=True)
+class PublicWeights:
+    """A public model that is here: the folders of its parts, in their authors' own layouts."""
+
+    model: PublicModel
+    folders: Mapping[Role, Path]
+
+
 FOAL = (
     Entry("foal", "the small model inside this package: five kinds of scenes, 128 px, on any CPU"),
     Entry("foal-base", "the same as it was trained: 32 steps with guidance"),
 )
 
 MAGIHUMAN = tuple(
-    Entry(f"magihuman-{part}", "the 15.3 B geometry: free text", "a GPU and a download; not in this release yet")
-    for part in ("base", "distilled", "sr-540p", "sr-1080p")
+    Entry(model.name, model.summary, f"a GPU and public weights ({model.size}): happyhorse pull {model.name}")
+    for model in MODELS
 )
 
 ENTRIES = (*FOAL, *MAGIHUMAN)
 
 
+def is_public(name: str | Path) -> bool:
+    """Whether a name means public weights, which ``public`` finds, instead of a folder with a manifest."""
+    return any(model.name == str(name) for model in MODELS)
+
+
+def public(name: str) -> PublicWeights:
+    """The folders of a public model. Raises WeightsError, with the command that fetches it, if it is not complete."""
+    model = find(name)
+    here = state(model)
+    if here.kind != "complete":
+        raise WeightsError(
+            f"{name} is not here{'' if here.kind == 'absent' else f' as a whole ({here})'}; "
+            f"get it with: happyhorse pull {name} ({model.size} in all)"
+        )
+    return PublicWeights(model, {role: part_folder(part) for role, part in model.parts.items()})
+
+
 def resolve(name: str | Path) -> Model:
     """A model by its name, by a path to its folder, or by a path to one of the folder's weight files.
 
-    Raises WeightsError, listing the known models, if there is none or if it cannot be used here.
+    Raises WeightsError, listing the known models, if there is none, and for public weights, which are no such folder.
     """
+    if is_public(name):
+        weights = public(str(name))
+        raise WeightsError(f"this does not work with {weights.model.name}, only with models such as {FOAL[0].name}")
     entry = next((entry for entry in ENTRIES if entry.name == str(name)), None)
-    if entry is None:
-        return _local(Path(name))
-    if entry.needs:
-        raise WeightsError(f"{entry.name} needs {entry.needs}; models that work here: {', '.join(available())}")
-    return _named(_shipped("foal"), entry.name)
+    return _named(_shipped("foal"), entry.name) if entry else _local(Path(name))
 
 
 def _named(folder: Path, name: str) -> Model:

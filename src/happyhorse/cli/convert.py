@@ -1,0 +1,66 @@
+"""``happyhorse convert``: a Transformer's weights in the format that a machine has room for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from happyhorse.weights.convert import convert
+
+
+def convert_model(
+    source: Path | str, out: Path, number_format: str, kind: str | None = None, device: str | None = None
+) -> None:
+    """Converts ``source`` into the new folder ``out`` and prints what that did, in a line.
+
+    Raises WeightsError or OutputError as ``happyhorse.weights.convert.convert`` does.
+    """
+    begun = time.monotonic()
+    with BytesProgress("converting") as progress:
+        done = convert(source, out, number_format, kind=kind, device=device or "cpu", progress=progress)
+    files = "1 file" if done.files == 1 else f"{done.files} files"
+    print(
+        f"{out}  {done.number_format}, {_size(done.bytes_before)} -> {_size(done.bytes_after)} in {files}, "
+        f"{time.monotonic() - begun:.1f} s",
+        flush=True,
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+
+
+class BytesProgress:
+    """Called with (bytes done, bytes in all); draws speed and time left on a terminal, so that logs stay clean."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._bars: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._bars = _bars()
+            self._task = self._bars.add_task(self._what, total=None)
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bars:
+            self._bars.update(self._task, completed=done, total=total)
+
+
+def _bars() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    text = TextColumn("{task.description:<12}")
+    columns = (text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
