@@ -60,6 +60,14 @@ def library(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     return folder
 
 
+@pytest.fixture(autouse=True)
+def models(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Public weights are looked for in a folder that is made for the test; it is not there at first."""
+    folder = tmp_path_factory.mktemp("data") / "models"
+    monkeypatch.setenv("HAPPYHORSE_MODELS", str(folder))
+    return folder
+
+
 @pytest.fixture
 def disk_of() -> Callable[[int], AbstractContextManager[None]]:
     """``with disk_of(1000):`` lets files grow to 1000 bytes; what writes more fails as on a full disk."""

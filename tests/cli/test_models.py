@@ -4,22 +4,15 @@ import pytest
 
 from happyhorse.cli.models import Machine, fit, list_models, pull_model, remove_model, this_machine, verify_model
 from happyhorse.errors import WeightsError
-from happyhorse.weights import hub
+from happyhorse.weights import hub, kept
 from happyhorse.weights.catalogue import MODELS, SHARED, find
-from happyhorse.weights.hub import State
+from happyhorse.weights.kept import State
 
 GIB = 2**30
 NOTHING, ALL = (
     State("absent", 0, None, 0, tuple(p.name for p in MODELS[0].parts.values())),
     State("complete", 9, 9, 9, ()),
 )
-
-
-@pytest.fixture(autouse=True)
-def models(tmp_path, monkeypatch):
-    """An empty folder for public weights."""
-    monkeypatch.setenv("HAPPYHORSE_MODELS", str(tmp_path / "models"))
-    return tmp_path / "models"
 
 
 @pytest.fixture
@@ -32,7 +25,7 @@ def lay(models):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "weights").write_bytes(bytes(100))
             sha256 = "cd00e292c5970d3c5e2f0ffa5171e555bc46bfc4faddfb4a418b6840b86e79a3"
-            hub._write_record(folder, part, [hub.WantedFile("weights", 100, sha256)])
+            kept.write_record(folder, part, [kept.WantedFile("weights", 100, sha256)])
 
     return go
 
@@ -49,7 +42,7 @@ def hub_gives(monkeypatch, lay):
             if error:
                 raise error
             lay(model.name)
-            return hub.state(model)
+            return kept.state(model)
 
         monkeypatch.setattr(hub, "pull", pull)
 

@@ -54,9 +54,9 @@ def published(case, **options) -> T5GemmaText:
     return T5GemmaText(lambda _: {"input_ids": case["input_ids"][0].tolist()}, encoder)
 
 
-def test_features_are_those_of_the_public_encoder(golden):
+def test_capped_features_are_those_of_the_public_encoder(golden):
     case = golden("t5gemma_encoder")
-    features = published(case).batch(["a prompt"])
+    features = published(case, soft_capping=True).batch(["a prompt"])
     assert features.values.dtype == torch.float32
     assert features.lengths.tolist() == [21]
     assert torch.equal(features.values, features.values.half().float())
@@ -64,11 +64,20 @@ def test_features_are_those_of_the_public_encoder(golden):
     assert case.relative_l2("features", features.values) < 1e-5
 
 
-def test_soft_capping_can_be_left_out_as_the_published_pipeline_does(golden):
+def test_soft_capping_is_left_out_by_default_as_the_published_pipeline_does(golden):
     case = golden("t5gemma_encoder")
-    capped, plain = published(case), published(case, soft_capping=False)
+    capped, plain = published(case, soft_capping=True), published(case)
     ids = case["input_ids"][0].tolist()
     assert 1e-4 < (capped.features(ids) - plain.features(ids)).abs().max() < 1e-2
+    assert torch.equal(plain.features(ids), published(case, soft_capping=False).features(ids))
+
+
+def test_default_features_are_those_of_the_fast_attention(golden):
+    case = golden("t5gemma_encoder")
+    plain, fast = published(case), published(case)
+    fast.encoder.encoder.config._attn_implementation = "sdpa"  # the default of 4.56; newer ones refuse it by its name
+    for ids in (case["input_ids"][0].tolist(), [5, 6, 7] * 20):
+        torch.testing.assert_close(plain.features(ids), fast.features(ids), rtol=2e-3, atol=1e-3)
 
 
 def test_attention_looks_both_ways(text):
@@ -88,6 +97,16 @@ def test_a_sliding_layer_sees_less_than_its_window():
         [0, 0, 0, 1, 1],
     ]
     assert attention_masks(5, 5, torch.zeros(()))["sliding_attention"] is None
+
+
+@pytest.mark.parametrize("soft_capping", [False, True])
+def test_two_sliding_layers_reach_twice_as_far_as_one_sees(soft_capping):
+    config = {**HALF, "sliding_window": 4, "layer_types": ["sliding_attention"] * 2}
+    torch.manual_seed(0)
+    text = T5GemmaText(letters, build_encoder({"encoder": config}, "cpu", torch.float32, soft_capping))
+    ids = list(range(5, 25))
+    changed = (text.features(ids) != text.features([4, *ids[1:]])).any(dim=1)
+    assert changed.tolist() == [place <= 2 * 3 for place in range(20)]
 
 
 def test_batches_equal_singles_and_are_padded_with_zeros(text):
@@ -157,7 +176,7 @@ def test_a_whole_checkpoint_loads_into_the_encoder_alone(tmp_path):
     model.save_pretrained(tmp_path)
     file = load_file(tmp_path / "model.safetensors")
     assert any(name.startswith("model.decoder.") for name in file)
-    encoder = build_encoder(tmp_path / "config.json", dtype=torch.float32)
+    encoder = build_encoder(tmp_path / "config.json", dtype=torch.float32, soft_capping=True)
     assert all(parameter.is_meta for parameter in encoder.parameters())
     names = t5gemma_names(file)
     assert set(names.values()) == set(encoder.state_dict())

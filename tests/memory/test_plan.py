@@ -5,7 +5,7 @@ from happyhorse.memory.plan import Room, Stage, gib, plan
 
 GIB = 2**30
 TEXT = Stage("text", (2 * GIB,) * 8, 2 * GIB, GIB)
-MODEL = Stage("generate", (GIB,) * 28, GIB, 2 * GIB)
+MODEL = Stage("generate", (GIB,) * 28, GIB, 2 * GIB, passes=8)
 DECODE = Stage("decode", (), GIB, 3 * GIB)
 STAGES = (TEXT, MODEL, DECODE)
 
@@ -22,9 +22,16 @@ def test_everything_stays_where_there_is_room():
     assert found.host == 0
 
 
-def test_a_little_less_room_means_taking_turns():
+def test_with_a_little_less_room_what_is_cheapest_to_copy_takes_turns():
     found = plan(STAGES, room(50.9))
-    assert [seat.mode for seat in found.seats] == ["in turn"] * 3
+    assert [seat.mode for seat in found.seats] == ["in turn", "resident", "resident"]
+    assert found.peak == (29 + 1 + 18 + 1) * GIB
+    assert found.host == 18 * GIB
+
+
+def test_the_least_room_without_streaming():
+    found = plan(STAGES, room(31))
+    assert [seat.mode for seat in found.seats] == ["in turn", "in turn", "in turn"]
     assert found.peak == 31 * GIB
     assert found.host == (18 + 29 + 1) * GIB
 
@@ -42,21 +49,30 @@ def test_what_does_not_fit_is_streamed_with_as_many_layers_at_home_as_possible()
     seat = found.seat("generate")
     # 1 of the rest, 2 to work in, 2 for the buffers: 15 layers stay.
     assert (seat.resident, seat.peak) == (15, 20 * GIB)
-    assert seat.host == 13 * GIB
+    assert seat.host == 29 * GIB
+
+
+def test_layers_that_are_used_often_are_dearest_to_stream():
+    """One pass over the first and eight over the second: the second stays, although it is the smaller one."""
+    often = Stage("often", (GIB,) * 10, GIB, GIB, passes=8)
+    once = Stage("once", (GIB,) * 12, GIB, GIB)
+    found = plan((once, often), room(20))
+    assert [seat.mode for seat in found.seats] == ["streamed", "resident"]
 
 
 def test_the_least_device_that_works():
     found = plan(STAGES, room(7))
     assert [seat.resident for seat in found.seats] == [0, 2, 0]
     assert found.peak == 7 * GIB
-    with pytest.raises(DeviceMemoryError, match=r"text needs at least 7\.4 GiB .* are missing"):
+    with pytest.raises(DeviceMemoryError, match=r"text needs at least 7\.4 GiB .* are missing.*happyhorse convert"):
         plan(STAGES, room(6.9))
+    with pytest.raises(DeviceMemoryError, match=r"decode needs at least .* smaller or shorter clip$"):
+        plan((DECODE,), room(2))
 
 
 def test_streamed_layers_need_host_memory():
-    with pytest.raises(
-        DeviceMemoryError, match=r"26\.0 GiB of host memory .* and 20\.0 GiB are free; 6\.0 GiB are missing"
-    ):
+    words = r"26\.0 GiB of host memory .* and 20\.0 GiB are free; 6\.0 GiB are missing"
+    with pytest.raises(DeviceMemoryError, match=words):
         plan(STAGES, room(7, host=20))
     found = plan(STAGES, room(7, host=30))
     assert not any(seat.kept for seat in found.seats)
@@ -65,5 +81,5 @@ def test_streamed_layers_need_host_memory():
 def test_a_plan_says_what_it_does():
     lines = plan(STAGES, room(20)).lines()
     assert lines[1] == "generate   29.0 GiB of weights, streamed, 15 of 28 layers stay; peak 20.0 GiB"
-    assert lines[-1] == "expected peak 20.0 GiB on the device, 32.0 GiB of weights in host memory"
+    assert lines[-1] == "expected peak 20.0 GiB on the device, 48.0 GiB of weights in host memory"
     assert gib(1536 * 2**20) == "1.5 GiB"

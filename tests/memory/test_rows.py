@@ -1,7 +1,8 @@
+import pytest
 import torch
 
 from happyhorse.config import ModelConfig
-from happyhorse.memory.rows import chunk_rows, cut
+from happyhorse.memory.rows import chunk_rows, chunks, cut
 from happyhorse.memory.stream import stream_layers
 from happyhorse.model.transformer import Transformer
 from happyhorse.types import Latents, Text
@@ -17,8 +18,15 @@ def test_spans_are_cut_where_the_rows_are():
     assert cut(SPANS, 13, 15) == ((2, 2),)
 
 
+def test_chunks_cover_every_row_once():
+    parts = list(chunks(SPANS, 7))
+    assert [part for part, _ in parts] == [slice(0, 7), slice(7, 14), slice(14, 15)]
+    assert [own for _, own in parts] == [((0, 7),), ((0, 3), (1, 3), (2, 1)), ((2, 1),)]
+
+
+@pytest.mark.parametrize("changes", [{}, {"local_layers": (0, 1)}, {"gate": "none"}])
 @torch.no_grad()
-def test_few_rows_at_a_time_give_the_same_velocity():
+def test_few_rows_at_a_time_give_the_same_velocity(changes):
     torch.manual_seed(0)
     model = Transformer(
         ModelConfig(
@@ -30,7 +38,7 @@ def test_few_rows_at_a_time_give_the_same_velocity():
             text="features",
             text_channels=16,
             coordinates="v2",
-        )
+        ).replace(**changes)
     )
     latents, text = (
         Latents(torch.randn(2, 48, 2, 4, 4), torch.randn(2, 5, 64)),

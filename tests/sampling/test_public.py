@@ -16,9 +16,17 @@ from happyhorse.errors import MediaError, PromptError, SizeError
 from happyhorse.memory.plan import Plan, Seat, Stage
 from happyhorse.memory.turns import Source, Turns
 from happyhorse.model.transformer import Transformer
-from happyhorse.sampling.public import PublicIdentity, PublicPipeline, cut, fit_lanczos, load_given, to_bytes
+from happyhorse.sampling.public import (
+    PublicIdentity,
+    PublicPipeline,
+    PublicPreview,
+    cut,
+    fit_lanczos,
+    load_given,
+    to_bytes,
+)
 from happyhorse.sampling.public_request import make_public_request, of_area, render_size
-from happyhorse.sampling.published import BASE, DISTILL
+from happyhorse.sampling.published import BASE, DISTILL, PublishedShape
 
 WIDTH = 24
 """Channels of the text features."""
@@ -130,11 +138,30 @@ def test_a_seed_is_a_clip(clip):
     assert not np.array_equal(pipeline().make(request(seed=4)).frames, clip.frames)
 
 
+def rendered(clip, image=None, seed=5):
+    preview = PublicPreview(clip.latents, clip.audio, clip.recipe, image)
+    return pipeline().render(preview, PublishedShape(1, 96, 96), seed)
+
+
 def test_a_render_is_larger_and_keeps_the_sound(clip):
-    large = pipeline().make(request(render=(96, 96)))
+    large = rendered(clip)
     assert large.frames.shape == (25, 96, 96, 3)
     assert np.array_equal(large.audio, clip.audio)
-    assert large.recipe["render"] == {"size": "96x96", "steps": 5}
+    assert large.recipe["render"] == {"size": "96x96", "seed": 5, "steps": 5, "weights": "0123"}
+    assert large.recipe["prompt"] == "a horse at sea"
+    assert np.array_equal(rendered(clip).frames, large.frames)
+    assert not np.array_equal(rendered(clip, seed=6).frames, large.frames)
+
+
+def test_a_prompt_is_read_once():
+    made = pipeline("in turn")
+    asked = []
+    encoder = made.turns.sources["text"]
+    counted = Source(lambda device: (asked.append(device), encoder.load(device))[1], encoder.layers)
+    made.turns.sources = {**made.turns.sources, "text": counted}
+    first, second = made.make(request()), made.make(request(seed=4))
+    made.render(PublicPreview(first.latents, first.audio, first.recipe), PublishedShape(1, 96, 96), 0)
+    assert len(asked) == 1 and not np.array_equal(first.frames, second.frames)
 
 
 def test_the_base_model_is_led_away_from_its_negative_prompt():
@@ -146,9 +173,10 @@ def test_the_base_model_is_led_away_from_its_negative_prompt():
 def test_an_image_changes_the_clip_and_is_named_in_the_recipe(clip, tmp_path):
     write_png(tmp_path / "first.png", np.full((80, 100, 3), 200, np.uint8))
     given = load_given(image=tmp_path / "first.png")
-    made = pipeline().make(request(render=(96, 96)), given)
+    made = pipeline().make(request(), given)
     assert made.recipe["image"]["path"] == str(tmp_path / "first.png")
-    assert not np.array_equal(made.frames, pipeline().make(request(render=(96, 96))).frames)
+    assert not np.array_equal(made.frames, clip.frames)
+    assert not np.array_equal(rendered(made, given.image).frames, rendered(made).frames)
 
 
 def test_a_given_sound_is_kept_as_it_was(tmp_path):

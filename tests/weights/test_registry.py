@@ -1,24 +1,8 @@
 import pytest
 
 from happyhorse.errors import WeightsError
-from happyhorse.weights import hub
 from happyhorse.weights.catalogue import MODELS
 from happyhorse.weights.registry import ENTRIES, Model, available, is_public, public, resolve
-
-
-@pytest.fixture
-def models(tmp_path, monkeypatch):
-    """An empty folder for public weights."""
-    monkeypatch.setenv("HAPPYHORSE_MODELS", str(tmp_path / "models"))
-    return tmp_path / "models"
-
-
-def lay(models, part):
-    """A file and its record, in place of a part's real weights."""
-    folder = models / part.name
-    folder.mkdir(parents=True)
-    (folder / "weights").write_bytes(b"weights")
-    hub._write_record(folder, part, [hub.WantedFile("weights", 7)])
 
 
 def test_an_unknown_model_lists_the_known_ones():
@@ -26,7 +10,7 @@ def test_an_unknown_model_lists_the_known_ones():
         resolve("pony")
 
 
-def test_public_weights_that_are_not_here_say_how_to_get_them(models):
+def test_public_weights_that_are_not_here_say_how_to_get_them(models, lay):
     for name in ("magihuman-base", "magihuman-540p"):
         with pytest.raises(WeightsError, match=rf"{name} is not here; get it with: happyhorse pull {name} \(.*GiB"):
             resolve(name)
@@ -37,9 +21,8 @@ def test_public_weights_that_are_not_here_say_how_to_get_them(models):
         resolve("magihuman-base")
 
 
-def test_public_weights_that_are_here_are_folders_by_role(models):
-    for part in MODELS[0].parts.values():
-        lay(models, part)
+def test_public_weights_that_are_here_are_folders_by_role(models, lay):
+    lay(models, *MODELS[0].parts.values())
     weights = public("magihuman-base")
     assert weights.model == MODELS[0]
     assert weights.folders["transformer"] == models / "magihuman-base"

@@ -8,16 +8,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from happyhorse.weights.convert import convert
+from happyhorse.errors import OutputError
+from happyhorse.weights.convert import convert, converted_folder
+from happyhorse.weights.formats import check_format
+from happyhorse.weights.registry import is_public, public
 
 
 def convert_model(
-    source: Path | str, out: Path, number_format: str, kind: str | None = None, device: str | None = None
+    source: Path | str, out: Path | None, number_format: str, kind: str | None = None, device: str | None = None
 ) -> None:
     """Converts ``source`` into the new folder ``out`` and prints what that did, in a line.
 
+    The name of a public model stands for its Transformer, and needs no ``out``: the copy lies beside it, where
+    ``generate --format`` finds it.
     Raises WeightsError or OutputError as ``happyhorse.weights.convert.convert`` does.
     """
+    check_format(number_format)
+    if is_public(source):
+        name = str(source)
+        source, out = public(name).folders["transformer"], out or converted_folder(name, number_format)
+    if out is None:
+        raise OutputError(f"say where the copy of {source} goes: happyhorse convert {source} FOLDER")
     begun = time.monotonic()
     with BytesProgress("converting") as progress:
         done = convert(source, out, number_format, kind=kind, device=device or "cpu", progress=progress)

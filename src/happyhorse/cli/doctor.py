@@ -57,6 +57,34 @@ def report(findings: list[Finding]) -> int:
     return 2 if broken else 0
 
 
+def print_plan(name: str, render: str | None, number_format: str, memory: float | None) -> int:
+    """Prints where the parts of a public model would go, and what a clip of 5 s is expected to take; returns 0.
+
+    ``memory`` GiB stands for a GPU that is not here. Raises DeviceMemoryError, saying what is missing, if it does not
+    fit, WeightsError for a model that makes no clips.
+    """
+    import torch
+
+    from happyhorse.device import best_device
+    from happyhorse.memory.plan import Room, gib, plan
+    from happyhorse.memory.room import host_free, room_on
+    from happyhorse.sampling.public_parts import GENERATORS, T5GEMMA_9B, kind_of, merged, stages
+    from happyhorse.sampling.public_request import make_public_request
+    from happyhorse.weights.formats import check_format
+
+    check_format(number_format)
+    kind = kind_of(name)
+    request = make_public_request("a plan", GENERATORS[kind], render=render or None)
+    needed = stages(kind, request, True, number_format, T5GEMMA_9B)
+    device = torch.device("cuda" if memory is not None else best_device())
+    room = room_on(device) if memory is None else Room(int(memory * 2**30), host_free())
+    where = f"{gib(room.device)} free on {device}" + (f", {gib(room.host)} in host memory" if room.host else "")
+    print(f"{name}, {number_format}, {request.shape.width}x{request.shape.height}, 5 s: {where}")
+    for line in plan(needed if device.type == "cuda" else merged(needed), room).lines():
+        print(f"  {line}")
+    return 0
+
+
 def _python() -> Finding:
     fine = sys.version_info >= (3, 11)
     return Finding("python", "ok" if fine else "missing", platform.python_version(), "install Python 3.11 or newer")
@@ -89,21 +117,14 @@ def _encoders() -> Finding:
 
 
 def _memory() -> Finding:
-    available = _memory_available()
-    if available is None:
-        return Finding("memory", "ok", "unknown on this system")
+    try:
+        from happyhorse.memory.room import host_free
+    except ImportError as error:
+        return Finding("memory", "missing", str(error), "pip install torch")
+    available = host_free() / 2**30
     state: State = "ok" if available >= MEMORY_GIB_NEEDED else "optional"
     detail = f"{available:.1f} GiB free; a clip takes up to {MEMORY_GIB_NEEDED}"
     return Finding("memory", state, detail, "close other programs, or make shorter clips")
-
-
-def _memory_available() -> float | None:
-    """GiB that can be had, file caches included; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**20
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None
 
 
 def _disk() -> Finding:
@@ -117,6 +138,8 @@ def _disk() -> Finding:
 def _weights() -> list[Finding]:
     """One finding per model: every file's hash is computed."""
     try:
+        from happyhorse.weights.catalogue import find
+        from happyhorse.weights.kept import state
         from happyhorse.weights.registry import ENTRIES, resolve
         from happyhorse.weights.store import verified
     except ImportError as error:
@@ -124,7 +147,9 @@ def _weights() -> list[Finding]:
     findings = []
     for entry in ENTRIES:
         if entry.needs:
-            findings.append(Finding(entry.name, "optional", f"needs {entry.needs}"))
+            here = state(find(entry.name))
+            detail = str(here) if here.kind == "complete" else f"needs {entry.needs}"
+            findings.append(Finding(entry.name, "ok" if here.kind == "complete" else "optional", detail))
             continue
         try:
             model = resolve(entry.name)

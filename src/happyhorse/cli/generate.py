@@ -28,7 +28,7 @@ from happyhorse.sampling.loop import loop, parts
 from happyhorse.sampling.pipeline import NOTHING, Pipeline, Progress, load_parts
 from happyhorse.sampling.render import Renderer, as_preview, load_render_parts
 from happyhorse.sampling.request import SEED_MAX, Request, Sampling, make_request
-from happyhorse.weights.registry import resolve
+from happyhorse.weights.registry import is_public, resolve
 
 COUNT_MAX = 1000
 PROMPT_FILE_BYTES_MAX = 2**20
@@ -72,7 +72,9 @@ class Options:
     prompts: Path | None = None
     like: Path | None = None
     device: str | None = None
-    render: bool = False
+    render: str | None = None
+    """"" for four times the size; the published models also take a size."""
+    format: str | None = None
     library: Path | None = None
     overwrite: bool = False
     json: bool = False
@@ -94,13 +96,19 @@ class Job:
 def generate_clips(options: Options) -> int:
     """Makes all clips that the options ask for and returns the exit code. Everything that can be refused is refused
     before the first one is started."""
+    if options.model and is_public(options.model):
+        from happyhorse.cli.public import generate_public
+
+        return generate_public(options, options.model)
+    if options.render or options.format:
+        raise ConfigError("the foal renders at four times the size, in its own format; give --render alone")
     recipe = like_recipe(options)
     model = resolve(options.model or recipe.get("model", "foal"))
     if recipe:
         _note_differences(recipe, model.manifest.fingerprint_of(model.generator))
     sampling = Sampling.from_dict(model.manifest.sampling_of(model.generator))
     given, longer = load_given(options, recipe), load_longer(options, recipe, sampling)
-    if options.render and given.video:
+    if options.render is not None and given.video:
         raise ConfigError("--render enlarges a picture of ours, and --video gives one; leave one of them out")
     looped = options.loop or bool(recipe.get("loop"))
     if looped and (longer or given.video or given.audio or given.last_image):
@@ -115,7 +123,7 @@ def generate_clips(options: Options) -> int:
     with StageProgress() as progress:
         progress("load", 0, 1)
         pipeline = Pipeline(load_parts(model, device), device)
-        renderer = Renderer(load_render_parts(model, device), device) if options.render else None
+        renderer = Renderer(load_render_parts(model, device), device) if options.render is not None else None
         progress("load", 1, 1)
     loading = round(time.perf_counter() - began, 3)
     pipeline.parts.text.batch([text for job in jobs for text in (job.request.prompt, job.request.negative)])
@@ -232,7 +240,7 @@ def make_jobs(
     jobs = [Job(*job) for job in zip(requests, output_paths(options.output, requests), strict=True)]
     for job in jobs:
         check_output(job.path, options.overwrite)
-        if options.render:
+        if options.render is not None:
             check_output(job.render_path, options.overwrite)
     return jobs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 import sys
 import traceback
@@ -19,6 +20,7 @@ from happyhorse.errors import HappyhorseError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+RENDER_SIZE = re.compile(r"\d+p|\d+x\d+", re.IGNORECASE)
 EXIT_MEND = 2
 EXIT_STOPPED = 130
 
@@ -49,7 +51,7 @@ def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit code; errors go to stderr in one or two lines."""
     debug = "--debug" in arguments
     try:
-        return app(arguments, prog_name="happyhorse", standalone_mode=False) or 0
+        return app(with_render_value(arguments), prog_name="happyhorse", standalone_mode=False) or 0
     except (KeyboardInterrupt, Stopped):
         say("stopped; nothing was written")
         return EXIT_STOPPED
@@ -70,6 +72,17 @@ def run(arguments: list[str]) -> int:
             return EXIT_MEND
         say(f"unexpected error: {type(error).__name__}: {error}\nrun it again with --debug to see where")
         return 1
+
+
+def with_render_value(arguments: list[str]) -> list[str]:
+    """``--render`` may stand alone or before a size; the option parser wants one or the other, and no prompt there."""
+    found: list[str] = []
+    for argument in arguments:
+        if found and found[-1] == "--render=" and RENDER_SIZE.fullmatch(argument):
+            found[-1] = f"--render={argument}"
+        else:
+            found.append("--render=" if argument == "--render" else argument)
+    return found
 
 
 class Stopped(Exception):
@@ -132,7 +145,11 @@ def generate(
     prompts: Annotated[Path | None, typer.Option(help="A text file with one prompt per line.")] = None,
     like: Annotated[Path | None, typer.Option(help="Repeat this clip; other options given change it.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
-    render: Annotated[bool, typer.Option("--render", help="Render each clip too, at four times the size.")] = False,
+    render: Annotated[
+        str | None,
+        typer.Option("--render", metavar="[SIZE]", help="Render each clip too; magihuman: 540p, 720p, 1080p or WxH."),
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="magihuman: weights as bf16, fp8 or int8  [default: bf16]")] = None,
     library: LibraryFolder = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line per clip.")] = False,
@@ -163,6 +180,7 @@ def generate(
         like=like,
         device=device,
         render=render,
+        format=format,
         library=library,
         overwrite=overwrite,
         json=json,
@@ -178,6 +196,8 @@ def render(
     model: Annotated[str | None, typer.Option(help="A model's name or folder  [default: what made the clip]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of what the preview leaves open  [default: the clip's]")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps  [default: the model's]")] = None,
+    size: Annotated[str | None, typer.Option(help="magihuman: 540p, 720p, 1080p or WxH  [default: 540p]")] = None,
+    format: Annotated[str | None, typer.Option(help="magihuman: weights as bf16, fp8 or int8  [default: bf16]")] = None,
     library: LibraryFolder = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
@@ -187,7 +207,7 @@ def render(
     """Render a preview at four times its size, with its sound."""
     from happyhorse.cli.render import RenderOptions, render_clip
 
-    return render_clip(RenderOptions(clip, output, model, seed, steps, library, device, overwrite, json))
+    return render_clip(RenderOptions(clip, output, model, seed, steps, size, format, library, device, overwrite, json))
 
 
 @app.command()
@@ -368,8 +388,95 @@ def compare(
 
 @app.command()
 @stoppable
-def doctor(debug: Debug = False) -> int:
-    """Say what this machine has, what will work, and how to mend what is missing."""
-    from happyhorse.cli.doctor import examine, report
+def models(json: Annotated[bool, typer.Option("--json", help="Print one JSON line per model.")] = False) -> None:
+    """List the models: what they make, what of them is here, and what fits this machine."""
+    from happyhorse.cli.models import list_models
 
-    return report(examine())
+    list_models(json)
+
+
+@app.command()
+@stoppable
+def pull(
+    name: Annotated[str, typer.Argument(help="A public model, or a part that several share.")], debug: Debug = False
+) -> int:
+    """Fetch public weights; what was begun goes on."""
+    from happyhorse.cli.models import pull_model
+
+    return pull_model(name)
+
+
+@app.command()
+@stoppable
+def verify(
+    name: Annotated[str, typer.Argument(help="A public model, or a part that several share.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Compare sizes only.")] = False,
+    debug: Debug = False,
+) -> int:
+    """Compare public weights with what was fetched."""
+    from happyhorse.cli.models import verify_model
+
+    return verify_model(name, quick)
+
+
+@app.command()
+@stoppable
+def rm(
+    name: Annotated[str, typer.Argument(help="A public model, or a part that several share.")],
+    force: Annotated[bool, typer.Option("--force", help="Even what other models use.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Delete public weights."""
+    from happyhorse.cli.models import remove_model
+
+    remove_model(name, force)
+
+
+@app.command()
+@stoppable
+def convert(
+    source: Annotated[str, typer.Argument(help="A public model that is here, or a folder or file of weights.")],
+    out: Annotated[Path | None, typer.Argument(help="A new folder  [default: beside the public models]")] = None,
+    format: Annotated[str, typer.Option(help="bf16, fp8 or int8.")] = "fp8",
+    kind: Annotated[str | None, typer.Option(help="base, distill, 540p or 1080p  [default: by its name]")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    debug: Debug = False,
+) -> None:
+    """Keep a Transformer's weights in a smaller format."""
+    from happyhorse.cli.convert import convert_model
+
+    convert_model(source, out, format, kind, device)
+
+
+@app.command()
+@stoppable
+def prompt(
+    short: Annotated[str, typer.Argument(help="What to see and hear, in a few words.")],
+    rewrite: Annotated[bool, typer.Option("--rewrite", help="Ask a language model (HAPPYHORSE_LLM_URL).")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible endpoint  [default: HAPPYHORSE_LLM_URL]")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Its model  [default: HAPPYHORSE_LLM_MODEL]")] = None,
+    image: Annotated[Path | None, typer.Option(help="The first frame, shown to the language model.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line with the parts.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a prompt in the form that the large model was trained on."""
+    from happyhorse.cli.prompt import write_prompt
+
+    write_prompt(short, rewrite, url, model, image, json)
+
+
+@app.command()
+@stoppable
+def doctor(
+    model: Annotated[str | None, typer.Option(help="Plan where this public model would go.")] = None,
+    render: Annotated[str | None, typer.Option(help="With a render to 540p, 720p, 1080p or WxH.")] = None,
+    format: Annotated[str, typer.Option(help="With its weights as bf16, fp8 or int8.")] = "bf16",
+    memory: Annotated[float | None, typer.Option(help="On a GPU with so many GiB free  [default: this one]")] = None,
+    debug: Debug = False,
+) -> int:
+    """Say what this machine has, what will work, and how to mend what is missing."""
+    from happyhorse.cli.doctor import examine, print_plan, report
+
+    return print_plan(model, render, format, memory) if model else report(examine())

@@ -14,9 +14,9 @@ from typing import Any, Self
 from happyhorse.cli.doctor import MEMORY_GIB_NEEDED
 from happyhorse.cli.main import EXIT_MEND, EXIT_STOPPED, say
 from happyhorse.errors import WeightsError
-from happyhorse.weights import hub
+from happyhorse.weights import hub, kept
 from happyhorse.weights.catalogue import MODELS, SHARED, PublicModel, find, models_folder, readable
-from happyhorse.weights.hub import State
+from happyhorse.weights.kept import State
 from happyhorse.weights.registry import FOAL, Entry, resolve
 
 ROOM = 1.15
@@ -126,7 +126,7 @@ def _foal_facts(entry: Entry, machine: Machine) -> dict[str, Any]:
 
 
 def _public_facts(model: PublicModel, machine: Machine) -> dict[str, Any]:
-    here = hub.state(model)
+    here = kept.state(model)
     fits, why = fit(model, here, machine)
     return {
         "name": model.name,
@@ -156,7 +156,7 @@ def pull_model(name: str) -> int:
         say(f"stopped; what was fetched is kept, and happyhorse pull {name} goes on with it")
         return EXIT_STOPPED
     print(f"{name} is complete: {done.files} files, {readable(done.bytes)}, in {models_folder()}")
-    if model.beside and not any(hub.state(find(other)).kind == "complete" for other in model.beside):
+    if model.beside and not any(kept.state(find(other)).kind == "complete" for other in model.beside):
         say(f"note: it works beside {' or '.join(model.beside)}; pull one of them as well")
     return 0
 
@@ -165,20 +165,20 @@ def verify_model(name: str, quick: bool) -> int:
     """Compares a model's files with what was fetched, prints those that differ and returns the exit code."""
     model = _public(name)
     with Bar() as bar:
-        problems = hub.verify(model, quick, bar)
+        problems = kept.verify(model, quick, bar)
     for problem in problems:
         print(problem)
     if problems:
         say(f"error: {len(problems)} of its files are not as they were fetched; mend them with: happyhorse pull {name}")
         return EXIT_MEND
-    here = hub.state(model)
+    here = kept.state(model)
     print(f"{name}: {here.files} files, {readable(here.bytes)}, {'sizes' if quick else 'hashes'} verified")
     return 0
 
 
 def remove_model(name: str, force: bool) -> None:
     """Deletes a model's files, but those that other models here use. Raises WeightsError if nothing can be deleted."""
-    done = hub.remove(_public(name), force)
+    done = kept.remove(_public(name), force)
     print(f"removed {', '.join(done.parts)}: {readable(done.bytes)} freed")
     for part, users in done.kept.items():
         say(f"note: {part} stays, since {', '.join(users)} uses it")

@@ -14,12 +14,13 @@ from happyhorse.cli.progress import StageProgress
 from happyhorse.clip import read_recipe
 from happyhorse.codecs.media import read_mp4
 from happyhorse.device import find_device
-from happyhorse.errors import HappyhorseError, MediaError, OutputError, WeightsError
+from happyhorse.errors import ConfigError, HappyhorseError, MediaError, OutputError, WeightsError
 from happyhorse.files import check_output
 from happyhorse.library import Library
 from happyhorse.sampling.given import FPS, SAMPLE_RATE, Image, load_image
 from happyhorse.sampling.render import Preview, Renderer, check_recipe, render_shape
 from happyhorse.types import Latents
+from happyhorse.weights.registry import is_public
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,9 @@ class RenderOptions:
     model: str | None = None
     seed: int | None = None
     steps: int | None = None
+    size: str | None = None
+    """For clips of the published models: 540p, 720p, 1080p or WIDTHxHEIGHT."""
+    format: str | None = None
     library: Path | None = None
     device: str | None = None
     overwrite: bool = False
@@ -42,6 +46,13 @@ def render_clip(options: RenderOptions) -> int:
     path = options.output or render_path(options.clip)
     if path.suffix.lower() != ".mp4":
         raise OutputError(f"{path} does not end in .mp4, the only format that is written; name it {path}.mp4")
+    recipe = read_recipe(options.clip)
+    if is_public(str(recipe.get("model"))):
+        from happyhorse.cli.public import render_public
+
+        return render_public(options, recipe, path)
+    if options.size or options.format:
+        raise ConfigError("the foal renders at four times the size, in its own format; leave out --size and --format")
     preview = load_preview(options.clip, Library(options.library))
     check_output(path, options.overwrite)
     began = time.perf_counter()

@@ -1,8 +1,9 @@
 """The frozen text encoder of the 15.3 B model: the encoder half of T5Gemma (google/t5gemma-9b-9b-ul2) by transformers.
 
-Its attention looks both ways and caps its scores softly: 50 tanh(score / 50). The fast attention of torch cannot do
-that, so the plain one is used. transformers 4.56, which the published pipeline pins, takes the fast one by default and
-so leaves the cap out; ``soft_capping=False`` gives those features.
+Its attention looks both ways. By its configuration it caps its scores softly, 50 tanh(score / 50), but the published
+pipeline runs without: transformers 4.56, which it pins, takes torch's fast attention by default, and that leaves the
+cap out. So does this module, to give the same numbers, unless it is asked for ``soft_capping``. The plain attention
+serves both ways; the fast one cannot cap.
 
 Shapes: ids [1, L]; features [B, L, 3584].
 """
@@ -77,8 +78,9 @@ class T5GemmaText:
 def attention_masks(length: int, window: int, like: Tensor) -> dict[str, Tensor | None]:
     """What is added to the scores [1, 1, L, L], by kind of layer; a sliding one sees |i - j| < window.
 
-    In the dtype and on the device of ``like``. Made here because versions of transformers differ by one about the
-    window: |i - j| < window up to 4.56 at least, |i - j| <= window in 5.24.
+    In the dtype and on the device of ``like``. The same with soft capping and without, since they are added after the
+    cap. Made here because versions of transformers differ by one about the window: |i - j| < window up to 4.56 at
+    least, |i - j| <= window in 5.24.
     """
     if length <= window:
         return {"full_attention": None, "sliding_attention": None}
@@ -95,13 +97,14 @@ def build_encoder(
     config: Mapping[str, Any] | Path | str,
     device: torch.device | str = "meta",
     dtype: torch.dtype = torch.bfloat16,
-    soft_capping: bool = True,
+    soft_capping: bool = False,
 ) -> nn.Module:
     """The encoder half alone, with random weights, or on the meta device none at all.
 
-    ``config`` is what the repository's config.json says, or its path. The rotary frequencies, which no file holds, are
-    real float32 numbers in any case, see ``restore_rotary``. Raises WeightsError if the configuration is not one of a
-    T5Gemma, MissingToolError without transformers.
+    ``config`` is what the repository's config.json says, or its path. Its soft cap of attention scores is left out, as
+    the published pipeline does (transformers 4.56, default attention), unless ``soft_capping``. The rotary frequencies,
+    which no file holds, are real float32 numbers in any case, see ``restore_rotary``. Raises WeightsError if the
+    configuration is not one of a T5Gemma, MissingToolError without transformers.
     """
     try:
         from transformers import T5GemmaConfig, T5GemmaEncoderModel

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,8 +19,8 @@ from happyhorse.model.sequence import joint_layout
 from happyhorse.model.transformer import Transformer
 from happyhorse.types import ClipShape, Latents, Text
 
-ROWS = 8192
-"""Rows that an MLP works on at a time: enough to keep a GPU busy, and 2 GB less than all of a 1080p clip's."""
+ROWS = 4096
+"""Rows that a layer works on at a time: enough to keep a GPU busy, and few beside the 65,700 of a 1080p clip."""
 
 
 def transformer_stage(
@@ -30,8 +32,9 @@ def transformer_stage(
     change: Callable[[Transformer], object] | None = None,
     rows: int = ROWS,
     batch: int = 1,
+    passes: int = 1,
 ) -> Stage:
-    """A pass of the Transformer over a clip and its prompt.
+    """``passes`` of the Transformer over a clip and its prompt.
 
     ``change`` is what is done to the model before it runs, for example keeping its weights in eight bits.
     """
@@ -41,7 +44,7 @@ def transformer_stage(
         change(model)
     layers = tuple(tensor_bytes(layer) for layer in model.block.layers)
     working = transformer_working(config, shape, text_rows, change=change, rows=rows, batch=batch)
-    return Stage(name, layers, tensor_bytes(model) - sum(layers), working)
+    return Stage(name, layers, tensor_bytes(model) - sum(layers), working, passes)
 
 
 def transformer_working(
@@ -81,7 +84,36 @@ def _latents(shape: ClipShape, config: ModelConfig, batch: int) -> Latents:
     return Latents(video, torch.empty(batch, shape.audio_latents, config.audio_channels))
 
 
+def built_stage(
+    name: str, build: Callable[[], nn.Module], work: Callable[[Any], object], dtype: torch.dtype = torch.float32
+) -> Stage:
+    """Any other module with its weights in ``dtype``, and what it takes to do its ``work``, found by a dry run."""
+    with default_dtype(dtype), torch.device("meta"):
+        whole = build()
+    weights = 0
+
+    def run() -> object:
+        nonlocal weights
+        with default_dtype(dtype):
+            module = build()
+        weights = tensor_bytes(module)
+        return work(module)
+
+    return module_stage(name, whole, working_bytes(run) - weights)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Modules that are built inside of the block have their weights in ``dtype``."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def module_stage(name: str, module: nn.Module, working: int, layers: nn.ModuleList | None = None) -> Stage:
-    """Any other module, which may be on the meta device; ``layers`` are the ones that could be streamed."""
+    """A module, which may be on the meta device; ``layers`` are the ones that could be streamed."""
     sizes = tuple(tensor_bytes(layer) for layer in layers or ())
     return Stage(name, sizes, tensor_bytes(module) - sum(sizes), working)

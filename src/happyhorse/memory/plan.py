@@ -1,19 +1,21 @@
 """Where the weights of a large model go while a clip is made, from what the device and the host have free.
 
-A clip is made in stages (text, generate, render, decode), each with a module of its own. In order of speed:
+A clip is made in stages (text, generate, render, picture, sound), each with a module of its own, which may be
 
-    resident    everything stays on the device, for all stages and the next clip
-    in turn     one stage's module at a time; the others wait in host memory, or are read again
-    streamed    a module's layers come over one by one while the ones before them compute (``stream.py``)
+    resident    on the device always, for all stages and the next clip
+    in turn     on the device during its stage; it waits in host memory, or is read again
+    streamed    in host memory; its layers come over one by one while the ones before them compute (``stream.py``)
 
-Every placement gives the same numbers; the planner takes the first that fits and says what it expects.
+Every placement gives the same numbers. Of those that fit, the planner takes the one that copies the fewest bytes to the
+device for a clip, and says what it expects.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from happyhorse.errors import DeviceMemoryError
@@ -34,6 +36,8 @@ class Stage:
     """Weights that must be on the device for the whole stage."""
     working: int
     """Everything else at the stage's peak: rows, attention, frames."""
+    passes: int = 1
+    """How often the module is run for a clip."""
 
     @property
     def weights(self) -> int:
@@ -92,8 +96,16 @@ class Seat:
     def host(self) -> int:
         """Bytes of host memory that the module takes while it waits or is streamed."""
         if self.mode == "streamed":
-            return sum(self.stage.layers[self.resident :])
+            return self.stage.weights if self.kept else sum(self.stage.layers[self.resident :])
         return self.stage.weights if self.mode == "in turn" and self.kept else 0
+
+    @property
+    def copied(self) -> int:
+        """Bytes that come to the device for a clip."""
+        if self.mode == "streamed":
+            streamed = sum(self.stage.layers[self.resident :])
+            return self.stage.weights + streamed * (self.stage.passes - 1)
+        return self.stage.weights if self.mode == "in turn" else 0
 
     def describe(self) -> str:
         if self.mode == "streamed":
@@ -135,35 +147,62 @@ class Plan:
 
 
 def plan(stages: Sequence[Stage], room: Room) -> Plan:
-    """The fastest placement that fits. Raises DeviceMemoryError, saying how much is missing, if none does."""
-    everything = Plan(tuple(Seat(stage, "resident") for stage in stages))
-    if everything.peak <= room.usable:
-        return everything
-    seats = tuple(_alone(stage, room) for stage in stages)
-    for candidate in (seats, tuple(_unkept(seat) for seat in seats)):
-        if Plan(candidate).host <= room.host:
-            return Plan(candidate)
-    # Streamed layers are all that must be in host memory, and only those of one stage at a time.
-    most = max(_unkept(seat).host for seat in seats)
-    if most > room.host:
-        raise DeviceMemoryError(
-            f"{gib(most)} of host memory are needed for the layers that do not fit the device and {gib(room.host)} are "
-            f"free; {gib(most - room.host)} are missing: convert the weights to fp8 or int8 (happyhorse convert)"
-        )
-    return Plan(tuple(_unkept(seat) for seat in seats))
+    """The placement with the fewest copies that fits. Raises DeviceMemoryError, saying how much is missing, if none
+    does."""
+    for stage in stages:
+        if stage.least > room.usable:
+            raise DeviceMemoryError(_too_large(stage, room))
+    found = [seats for subset in _subsets(stages) if (seats := _seats(stages, subset, room.usable))]
+    found.sort(key=lambda seats: sum(seat.copied for seat in seats))
+    for seats in found:
+        if Plan(seats).host <= room.host:
+            return Plan(seats)
+    # What waits need not wait in memory: it can be read again, and only streamed layers must be there, one stage's at a
+    # time.
+    unkept = [tuple(map(_unkept, seats)) for seats in found]
+    for seats in unkept:
+        if max(seat.host for seat in seats) <= room.host:
+            return Plan(seats)
+    most = min(max(seat.host for seat in seats) for seats in unkept)
+    raise DeviceMemoryError(
+        f"{gib(most)} of host memory are needed for the layers that do not fit the device and {gib(room.host)} are "
+        f"free; {gib(most - room.host)} are missing: convert the weights to fp8 or int8 (happyhorse convert)"
+    )
 
 
-def _alone(stage: Stage, room: Room) -> Seat:
-    """The seat of a stage that has the device for itself."""
-    if stage.whole <= room.usable:
+def _subsets(stages: Sequence[Stage]) -> Iterator[set[str]]:
+    """Every choice of stages that could be resident, the largest first."""
+    names = [stage.name for stage in stages]
+    for size in range(len(names), -1, -1):
+        yield from map(set, itertools.combinations(names, size))
+
+
+def _seats(stages: Sequence[Stage], resident: set[str], usable: int) -> tuple[Seat, ...] | None:
+    """A seat for each stage where those named ``resident`` are; None if that does not fit."""
+    room = usable - sum(stage.weights for stage in stages if stage.name in resident)
+    found = [
+        Seat(stage, "resident") if stage.name in resident and stage.working <= room else _moving(stage, room)
+        for stage in stages
+        if stage.name not in resident or stage.working <= room
+    ]
+    seats = tuple(seat for seat in found if seat)
+    return seats if len(seats) == len(stages) else None
+
+
+def _moving(stage: Stage, room: int) -> Seat | None:
+    """The seat of a stage that has ``room`` bytes while it runs."""
+    if stage.whole <= room:
         return Seat(stage, "in turn")
-    if stage.least > room.usable:
-        raise DeviceMemoryError(
-            f"{stage.name} needs at least {gib(math.ceil(stage.least / (1 - MARGIN)))} on the device and "
-            f"{gib(room.device)} are free; {gib(math.ceil(stage.least / (1 - MARGIN)) - room.device)} are missing: ask "
-            "for a smaller or shorter clip, or convert the weights to fp8 or int8 (happyhorse convert)"
-        )
-    return Seat(stage, "streamed", stage.resident_layers(room.usable))
+    return Seat(stage, "streamed", stage.resident_layers(room)) if stage.least <= room else None
+
+
+def _too_large(stage: Stage, room: Room) -> str:
+    least = math.ceil(stage.least / (1 - MARGIN))
+    smaller = ", or convert the weights to fp8 or int8 (happyhorse convert)" if stage.layers else ""
+    return (
+        f"{stage.name} needs at least {gib(least)} on the device and {gib(room.device)} are free; "
+        f"{gib(least - room.device)} are missing: ask for a smaller or shorter clip{smaller}"
+    )
 
 
 def _unkept(seat: Seat) -> Seat:

@@ -272,16 +272,21 @@ class Attention(nn.Module):
 
     def forward(self, hidden: Tensor, layout: Layout, text: TextRows | None = None) -> tuple[Tensor, TextRows]:
         """The branch's output [B, N, hidden], and this pass's own keys and values."""
-        spans = layout.spans
+        q, k, v, gate = self.project(hidden, layout.spans, layout.cos, layout.sin)
+        mixed = self.mix(q, *_joined((k, v), text), layout)
+        return self.finish(mixed, gate, layout.spans), (k, v)
+
+    def project(self, hidden: Tensor, spans: Spans, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rotated queries [B, N, Hq, D] and keys, values [B, N, Hkv, D], and what the gates are made of [B, N, Hq]."""
         projected = self.linear_qkv(self.pre_norm(hidden, spans), spans)
         q, k, v, gate = projected.split(self.widths, dim=-1)
         q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in (q, k, v))
-        q = rotate(self.q_norm(q, spans), layout.cos, layout.sin)
-        k = rotate(self.k_norm(k, spans), layout.cos, layout.sin)
-        mixed = self.mix(q, *_joined((k, v), text), layout).float()
-        if self.widths[3]:
-            mixed = mixed * torch.sigmoid(gate)[..., None]
-        return self.linear_proj(mixed.flatten(2), spans), (k, v)
+        return rotate(self.q_norm(q, spans), cos, sin), rotate(self.k_norm(k, spans), cos, sin), v, gate
+
+    def finish(self, mixed: Tensor, gate: Tensor, spans: Spans) -> Tensor:
+        """Mixed values [B, N, Hq, D], gated, as the branch's output."""
+        mixed = mixed.float() * torch.sigmoid(gate)[..., None] if self.widths[3] else mixed.float()
+        return self.linear_proj(mixed.flatten(2), spans)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
         q, k, v = (x.to(self.linear_qkv.dtype) for x in (q, k, v))

@@ -1,4 +1,4 @@
-"""From a prompt to a clip with the published 15.3 B models: text, preview, render, picture, sound, one after another.
+"""From a prompt to a clip with the published 15.3 B models, and from a clip to its render.
 
 ``PublicPipeline`` borrows the module of each stage from ``memory.turns.Turns``, so that it runs where the modules fit
 one by one, or only layer by layer. Where the modules come from is said in ``public_parts.py``.
@@ -7,7 +7,7 @@ one by one, or only layer by layer. Where the modules come from is said in ``pub
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,15 @@ from happyhorse.sampling import conditions, published
 from happyhorse.sampling.given import Image, array_hash
 from happyhorse.sampling.pipeline import Progress, Stopwatch
 from happyhorse.sampling.public_request import PublicRequest
-from happyhorse.sampling.published import FPS
+from happyhorse.sampling.published import FPS, PublishedShape, Rendering
 from happyhorse.types import ClipShape, Known, Latents, Text
 
 CHUNK = 8
 """Latent frames that a decoder is asked for at a time; it may prefer its own number."""
 SAMPLES_PER_LATENT = CODEC_RATE // FPS
+PROMPTS_KEPT = 16
+"""Prompts whose features are remembered, 9 MB each at most: renders and further seeds need no text encoder."""
+SHIPPED = Rendering()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +96,20 @@ class PublicIdentity:
 
     name: str
     fingerprint: str
+    """Hash over all weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PublicPreview:
+    """A clip to be rendered."""
+
+    latents: Latents
+    audio: NDArray[np.float32]
+    """[2, S] at 44,100 Hz; the render has the same."""
+    recipe: Mapping[str, Any]
+    """How it was made; the prompt is read from here."""
+    image: Image | None = None
+    """The picture that it begins with, if it was made from one."""
 
 
 class PublicPipeline:
@@ -103,16 +120,18 @@ class PublicPipeline:
     ) -> None:
         self.turns, self.tokenizer, self.identity = turns, tokenizer, identity
         self.device = torch.device(device)
+        self._read: dict[str, Text] = {}
+        """Features of prompts that were read, on the host."""
 
     def make(
         self, request: PublicRequest, given: PublicGiven | None = None, on_progress: Progress | None = None
     ) -> Clip:
-        """The clip of a request. Raises PromptError for a prompt that is too long."""
-        given, watch = given or PublicGiven(), Stopwatch(on_progress)
+        """The preview of a request. Raises PromptError for a prompt that is too long."""
+        given, watch, shape = given or PublicGiven(), Stopwatch(on_progress), request.shape
         with torch.inference_mode():
             latents = self.generate_latents(request, given, watch)
-            frames = self.show(latents.video, request.large or request.shape, watch)
-            audio = self.sound(latents.audio, given, len(frames), watch)
+            frames = self.show(latents.video, shape, watch)
+            audio = self.hear(latents.audio, given, len(frames), watch)
         recipe = {
             "happyhorse": __version__,
             "model": self.identity.name,
@@ -122,80 +141,95 @@ class PublicPipeline:
         }
         return Clip(frames, audio, FPS, FILE_RATE, recipe, watch.seconds, latents)
 
+    def render(
+        self,
+        preview: PublicPreview,
+        shape: PublishedShape,
+        seed: int,
+        settings: Rendering = SHIPPED,
+        on_progress: Progress | None = None,
+    ) -> Clip:
+        """The clip in a larger size, with the preview's sound."""
+        watch = Stopwatch(on_progress)
+        with torch.inference_mode():
+            video = self.render_latents(preview, shape, seed, settings, watch)
+            frames = self.show(video, shape, watch)
+        size = f"{shape.width}x{shape.height}"
+        facts = {"size": size, "seed": seed, "steps": settings.steps, "weights": self.identity.fingerprint}
+        recipe = {**preview.recipe, "render": facts}
+        return Clip(frames, preview.audio, FPS, FILE_RATE, recipe, watch.seconds)
+
     # --------------------------------------------------------------------------------------------- to latents
     def generate_latents(self, request: PublicRequest, given: PublicGiven, watch: Stopwatch) -> Latents:
-        """Clean latents, batch 1: the preview's or, if a render is asked for, the render's picture; always the
-        preview's sound."""
-        text, negative = self.read(request, watch)
-        images = self.first_frames(request, given, watch)
+        """Clean latents, batch 1, of a request."""
+        guided = request.denoising.guided
+        texts = self.read([request.prompt, request.negative] if guided else [request.prompt], watch)
         generator = torch.Generator().manual_seed(request.seed)
         noise = published.draw_noise(request.shape, generator).to(self.device)
-        known = self.known(noise, images[0], given, watch)
+        known = self.known(noise, request.shape, given, watch)
         with watch.stage("denoise", request.denoising.steps) as advance, self.turns.use("generate") as model:
-            preview = published.generate(
+            return published.generate(
                 model,
-                text,
-                negative,
+                texts[0],
+                texts[1] if guided else None,
                 noise,
                 request.denoising,
                 known=known,
                 generator=generator,
                 on_step=lambda done, _: advance(done),
             )
-        if request.large is None:
-            return preview
-        noise = self.render_noise(request, preview, generator)
-        with watch.stage("render", request.rendering.steps) as advance, self.turns.use("render") as model:
-            video = published.render(
+
+    def render_latents(
+        self, preview: PublicPreview, shape: PublishedShape, seed: int, settings: Rendering, watch: Stopwatch
+    ) -> Tensor:
+        """The picture's latents in a larger size; noise is drawn for the picture first, then for the sound."""
+        texts = self.read([preview.recipe["prompt"]], watch)
+        image = self.first_frame(preview.image, shape, watch)
+        generator = torch.Generator().manual_seed(seed)
+        video = torch.randn(1, published.VIDEO_CHANNELS, *shape.latent_size, generator=generator)
+        noise = Latents(video, torch.randn(preview.latents.audio.shape, generator=generator)).to(self.device)
+        with watch.stage("render", settings.steps) as advance, self.turns.use("render") as model:
+            return published.render(
                 model,
-                text,
+                texts[0],
                 None,
-                preview,
+                preview.latents.to(self.device),
                 noise,
-                request.rendering,
-                image=images[1],
+                settings,
+                image=image,
                 on_step=lambda done, _: advance(done),
             )
-        return Latents(video, preview.audio)
 
-    def render_noise(self, request: PublicRequest, preview: Latents, generator: torch.Generator) -> Latents:
-        """Fresh noise for the picture in its new size and for the sound beside it, drawn picture first."""
-        assert request.large is not None
-        video = torch.randn(1, published.VIDEO_CHANNELS, *request.large.latent_size, generator=generator)
-        audio = torch.randn(preview.audio.shape, generator=generator)
-        return Latents(video, audio).to(self.device)
+    def read(self, prompts: Sequence[str], watch: Stopwatch) -> list[Text]:
+        """Features of each prompt by itself; those that were read lately are still known."""
+        with watch.stage("read", 1):
+            new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._read]
+            if new:
+                with self.turns.use("text") as encoder:
+                    coder = T5GemmaText(self.tokenizer, encoder)
+                    found = {prompt: coder.batch([prompt]).to("cpu") for prompt in new}
+                self._read = {**dict(list(self._read.items())[-PROMPTS_KEPT:]), **found}
+            return [self._read[prompt].to(self.device) for prompt in prompts]
 
-    def read(self, request: PublicRequest, watch: Stopwatch) -> tuple[Text, Text | None]:
-        """Features of the prompt and, with guidance, of the negative prompt."""
-        with watch.stage("read", 1), self.turns.use("text") as encoder:
-            coder = T5GemmaText(self.tokenizer, encoder)
-            text = coder.batch([request.prompt]).to(self.device)
-            return text, coder.batch([request.negative]).to(self.device) if request.denoising.guided else None
-
-    def first_frames(
-        self, request: PublicRequest, given: PublicGiven, watch: Stopwatch
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The given image as a latent frame in the preview's size, and in the render's."""
-        if given.image is None:
-            return None, None
-        with watch.stage("image", 1), self.turns.use("image") as codec:
-            shapes = (request.shape, request.large)
-            small, large = (shape and encode_image(codec, given.image.pixels, shape, self.device) for shape in shapes)
-        return small, large
-
-    def known(self, noise: Latents, image: Tensor | None, given: PublicGiven, watch: Stopwatch) -> Known | None:
-        """What is given, as latents of the shape of ``noise``."""
-        if image is None and given.sound is None:
+    def first_frame(self, image: Image | None, shape: PublishedShape, watch: Stopwatch) -> Tensor | None:
+        """A given image as the first latent frame [1, 48, 1, H, W] of a clip, cropped and resized to it."""
+        if image is None:
             return None
-        known = conditions.nothing(noise)
+        with watch.stage("image", 1), self.turns.use("image") as codec:
+            sized = fit_lanczos(image.pixels, shape.height, shape.width)
+            return codec.encode(conditions.picture(sized[None]).to(self.device))  # type: ignore[operator]
+
+    def known(self, noise: Latents, shape: PublishedShape, given: PublicGiven, watch: Stopwatch) -> Known | None:
+        """What is given, as latents of the shape of ``noise``."""
+        known, image = conditions.nothing(noise), self.first_frame(given.image, shape, watch)
         if image is not None:
             known = conditions.with_video(known, image)
-        if given.sound is None:
-            return known
-        with watch.stage("listen", 1), self.turns.use("sound") as codec:
-            wave = cut(given.sound.heard, noise.audio.shape[1] * SAMPLES_PER_LATENT)
-            stereo = torch.from_numpy(wave).expand(1, 2, -1).to(self.device)
-            return conditions.with_audio(known, codec.encode(stereo))  # type: ignore[operator]
+        if given.sound is not None:
+            with watch.stage("listen", 1), self.turns.use("sound") as codec:
+                wave = cut(given.sound.heard, noise.audio.shape[1] * SAMPLES_PER_LATENT)
+                stereo = torch.from_numpy(wave).expand(1, 2, -1).to(self.device)
+                known = conditions.with_audio(known, codec.encode(stereo))  # type: ignore[operator]
+        return known if given.image or given.sound else None
 
     # ------------------------------------------------------------------------------------------- from latents
     def show(self, video: Tensor, shape: ClipShape, watch: Stopwatch) -> NDArray[np.uint8]:
@@ -207,7 +241,7 @@ class PublicPipeline:
                 advance(sum(map(len, parts)))
         return np.concatenate(parts)[: shape.frames]
 
-    def sound(self, audio: Tensor, given: PublicGiven, frames: int, watch: Stopwatch) -> NDArray[np.float32]:
+    def hear(self, audio: Tensor, given: PublicGiven, frames: int, watch: Stopwatch) -> NDArray[np.float32]:
         """The sound of so many frames, float32 [2, S] at 44,100 Hz; a given one as it was."""
         samples = frames * FILE_RATE // FPS
         if given.sound:
@@ -215,12 +249,6 @@ class PublicPipeline:
         with watch.stage("sound", 1), self.turns.use("sound") as codec:
             wave = to_44100(codec.decode(audio)[0].float()).cpu().numpy()  # type: ignore[operator]
         return np.ascontiguousarray(wave[:, :samples].clip(-1, 1))
-
-
-def encode_image(codec: Any, pixels: NDArray[np.uint8], shape: ClipShape, device: torch.device) -> Tensor:
-    """An image as the first latent frame [1, 48, 1, H, W] of a clip, cropped and resized to it."""
-    sized = fit_lanczos(pixels, shape.height, shape.width)
-    return codec.encode(conditions.picture(sized[None]).to(device)).to(device)
 
 
 def fit_lanczos(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from happyhorse.errors import SizeError
-from happyhorse.sampling.published import CELL, FPS, Denoising, PublishedShape, Rendering, snapped
+from happyhorse.sampling.published import CELL, FPS, Denoising, PublishedShape, snapped
 from happyhorse.sampling.request import ASPECTS, SEED_MAX, STEPS_MAX, checked_prompt, checked_whole, parse_size
 
 PREVIEW = (448, 256)
@@ -45,7 +45,6 @@ class PublicRequest:
     """What the preview is rendered to; None if it stays as it is."""
     seed: int
     denoising: Denoising
-    rendering: Rendering
     asked: tuple[tuple[int, int], tuple[int, int] | None]
     """Sizes as they were asked for, before they were cut to whole cells."""
 
@@ -60,7 +59,7 @@ class PublicRequest:
 
     def recipe(self) -> dict[str, Any]:
         """As JSON values, in the words of the command line."""
-        found = {
+        return {
             "prompt": self.prompt,
             "negative": self.negative if self.denoising.guided else "",
             "seconds": self.shape.frames / FPS,
@@ -68,9 +67,6 @@ class PublicRequest:
             "seed": self.seed,
             "steps": self.denoising.steps,
         }
-        if self.large:
-            found["render"] = {"size": f"{self.large.width}x{self.large.height}", "steps": self.rendering.steps}
-        return found
 
 
 def make_public_request(
@@ -105,7 +101,6 @@ def make_public_request(
         large=_shape(seconds, large) if large else None,
         seed=checked_whole("seed", drawn, 0, SEED_MAX),
         denoising=denoising,
-        rendering=Rendering(),
         asked=(small, large),
     )
 

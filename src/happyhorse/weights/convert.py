@@ -26,6 +26,7 @@ from happyhorse.errors import OutputError, WeightsError
 from happyhorse.files import check_output, output_error
 from happyhorse.model.quantised import QuantisedLinear, packed, use_dynamic
 from happyhorse.model.transformer import Transformer
+from happyhorse.weights.catalogue import models_folder
 from happyhorse.weights.formats import blank, check_format, kept_config, public_kind, public_transformer
 from happyhorse.weights.store import SCALE, load_config, read_metadata, widened
 from happyhorse.weights.stream import (
@@ -257,6 +258,11 @@ def written_safetensors(
 
 
 # --------------------------------------------------------------------------------------------------------------- open
+def converted_folder(name: str, number_format: str) -> Path:
+    """Where a converted copy of a public model's Transformer lies."""
+    return models_folder() / f"{name}-{number_format}"
+
+
 def open_converted(folder: Path | str) -> tuple[ModelConfig, str]:
     """Configuration and number format of a converted model. Raises WeightsError if ``folder`` is none."""
     first = _first_file(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from happyhorse.errors import WeightsError
 from happyhorse.weights.catalogue import MODELS, PublicModel, Role, find
-from happyhorse.weights.hub import part_folder, state
+from happyhorse.weights.kept import part_folder, state
 from happyhorse.weights.store import MANIFEST, Manifest, read_manifest
 
 
