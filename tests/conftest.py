@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
+import io
+import json
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -13,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from happyhorse.codecs.audio import AudioCodec, AudioCodecConfig
 from happyhorse.codecs.text import Tokenizer
@@ -100,3 +104,91 @@ def golden(request: pytest.FixtureRequest):
     reader = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reader)
     return reader.GoldenSet(None if request.param == "small" else Path(os.environ["HAPPYHORSE_GOLDEN"]))
+
+
+# ------------------------------------------------------------------------------------------------ public models, tiny
+PUBLIC_GEOMETRY = ModelConfig(
+    hidden=32, head_dim=8, query_heads=2, kv_heads=1, shared=2, text="features", text_channels=48, coordinates="v2"
+)
+
+
+@pytest.fixture
+def public_models(golden, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All public models as a pull leaves them, in their authors' layouts, but tiny: codecs and text encoder have the
+    golden weights, Transformers random ones."""
+    from happyhorse.codecs.oobleck import PUBLIC_PREFIX, OobleckConfig, StableAudioCodec
+    from happyhorse.codecs.turbo import TurboDecoder
+    from happyhorse.codecs.turbo_published import config_from_json
+    from happyhorse.codecs.wan import WanConfig, WanVideoCodec
+    from happyhorse.sampling import public_parts
+    from happyhorse.weights.catalogue import MODELS, STABLE_AUDIO, T5GEMMA, TURBO_VAE, WAN_VAE
+
+    def geometry(kind: str) -> ModelConfig:
+        local = (0, 1) if kind == "1080p" else ()
+        return PUBLIC_GEOMETRY.replace(coordinates="v2" if kind in ("base", "distill") else "v1", local_layers=local)
+
+    for name in ("happyhorse.sampling.public_parts", "happyhorse.weights.convert"):
+        monkeypatch.setattr(f"{name}.public_transformer", geometry)
+    monkeypatch.setattr(public_parts, "_wan", lambda: WanVideoCodec(WanConfig(encoder_width=4, decoder=False)))
+    monkeypatch.setattr(public_parts, "_oobleck", lambda: StableAudioCodec(OobleckConfig(width=4)))
+    turbo = golden("turbo_vae_weights")
+    settings = {**turbo.settings["config"], "first_chunk_size": 7, "step_size": 7}
+    monkeypatch.setattr(public_parts, "_turbo", lambda: TurboDecoder(config_from_json(settings)))
+    monkeypatch.setattr(public_parts, "TEXT_WORKING", 100_000)
+    monkeypatch.setattr(public_parts, "T5GEMMA_9B", {"encoder": golden("t5gemma_encoder").settings["config"]})
+
+    for model in MODELS:
+        torch.manual_seed(len(model.name))
+        network = Transformer(geometry(model.name.removeprefix("magihuman-")))
+        for head in (network.final_linear_video, network.final_linear_audio):
+            torch.nn.init.normal_(head.weight, std=0.1)
+        _lay(models, model.parts["transformer"], {"model.safetensors": save(network.state_dict())})
+    checkpoint = {"ema_state_dict": {f"module.{name}": value for name, value in turbo.items()}, "step": 340000}
+    _lay(models, TURBO_VAE, {TURBO_VAE.files[0]: json.dumps(settings).encode(), TURBO_VAE.files[1]: _torch(checkpoint)})
+    _lay(models, WAN_VAE, {WAN_VAE.files[0]: _torch(dict(golden("wan_vae_weights")))})
+    sound = {f"{PUBLIC_PREFIX}{name}": value for name, value in golden("audio_vae_weights").items()}
+    _lay(models, STABLE_AUDIO, {"model_config.json": b"{}", "model.safetensors": save(sound)})
+    _lay(models, T5GEMMA, _text_files(golden("t5gemma_encoder")))
+    return models
+
+
+def _text_files(case) -> dict[str, bytes]:
+    """A text encoder with a tokenizer that knows a few dozen letters."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    vocabulary = {"<pad>": 0, "<eos>": 1, "<bos>": 2, **{letter: number + 3 for number, letter in enumerate(letters)}}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "[a-z]"}, "behavior": "Isolated", "invert": False},
+        "post_processor": None,
+        "decoder": None,
+        "truncation": None,
+        "padding": None,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<pad>"},
+    }
+    weights = {name.removeprefix("w."): value for name, value in case.items() if name.startswith("w.")}
+    return {
+        "config.json": json.dumps({"model_type": "t5gemma", "encoder": case.settings["config"]}).encode(),
+        "tokenizer.json": json.dumps(tokenizer).encode(),
+        "tokenizer_config.json": json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}).encode(),
+        "model.safetensors": save({f"model.{name}": value for name, value in weights.items()}),
+    }
+
+
+def _torch(content: dict) -> bytes:
+    written = io.BytesIO()
+    torch.save(content, written)
+    return written.getvalue()
+
+
+def _lay(models: Path, part, files: dict[str, bytes]) -> None:
+    """Puts a part's files and their record where a pull would."""
+    from happyhorse.weights.kept import WantedFile, write_record
+
+    folder = models / part.name
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    record = [WantedFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()]
+    write_record(folder, part, record)

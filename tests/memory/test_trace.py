@@ -1,4 +1,5 @@
 import torch
+from torch import nn
 
 from happyhorse.memory.trace import working_bytes
 
@@ -11,7 +12,7 @@ def square() -> torch.Tensor:
 
 
 def test_what_lives_together_is_counted():
-    def run():
+    def run(_):
         first = square()
         second = first + 1
         return first @ second
@@ -20,7 +21,7 @@ def test_what_lives_together_is_counted():
 
 
 def test_what_is_gone_is_not():
-    def run():
+    def run(_):
         kept = square()
         for _ in range(10):
             kept = kept * 2
@@ -30,7 +31,7 @@ def test_what_is_gone_is_not():
 
 
 def test_views_and_changes_in_place_cost_nothing():
-    def run():
+    def run(_):
         first = square()
         first.add_(1)
         return first[:10].view(-1, 10), first.T, first.flatten()
@@ -40,4 +41,13 @@ def test_views_and_changes_in_place_cost_nothing():
 
 def test_nothing_is_computed_or_kept():
     """A matrix of 4 TB is no trouble."""
-    assert working_bytes(lambda: torch.empty(10**6, 10**6) + 1) == 8 * 10**12
+    assert working_bytes(lambda _: torch.empty(10**6, 10**6) + 1) == 8 * 10**12
+
+
+def test_a_module_is_there_before_and_what_it_computes_is_not():
+    def build() -> nn.Module:
+        torch.empty(10**9)  # what is only needed to build it
+        return nn.Linear(1000, 1000)
+
+    assert working_bytes(lambda module: module(square()), build) == 2 * MEGA
+    assert working_bytes(lambda module: module.weight.T, build) == 0

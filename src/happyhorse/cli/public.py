@@ -27,6 +27,7 @@ from happyhorse.sampling.public_request import PublicRequest, make_public_reques
 from happyhorse.sampling.published import Rendering
 from happyhorse.sampling.request import SEED_MAX
 from happyhorse.types import Latents
+from happyhorse.weights.formats import check_format
 
 if TYPE_CHECKING:
     from happyhorse.cli.generate import Options
@@ -57,6 +58,7 @@ def generate_public(options: Options, name: str) -> int:
         given = ", ".join(f"--{option.replace('_', '-')}" for option in unknown)
         raise ConfigError(f"{name} has nothing for {given}; leave it out, or use the foal")
     kind_of(name)
+    check_format(options.format or "bf16")
     given = load_given(options.image, options.audio)
     jobs = list(make_jobs(options, name, given))
     for job in jobs:

@@ -64,19 +64,19 @@ def transformer_working(
     layout = joint_layout(
         short, frequencies(short.bands), _latents(shape, short, 1), Text(torch.empty(batch, text_rows, 1), lengths)
     )
-    weights = 0
 
-    def run() -> Latents:
-        nonlocal weights
+    def build() -> Transformer:
         model = Transformer(short)
         if change:
             change(model)
-        weights = tensor_bytes(model)
         chunk_rows(model.block.layers, rows)
+        return model
+
+    def work(model: Transformer) -> Latents:
         text = Text(torch.empty(batch, text_rows, short.text_channels), lengths)
         return model(_latents(shape, short, batch), text, layout)
 
-    return working_bytes(run) - weights
+    return working_bytes(work, build)
 
 
 def _latents(shape: ClipShape, config: ModelConfig, batch: int) -> Latents:
@@ -90,16 +90,12 @@ def built_stage(
     """Any other module with its weights in ``dtype``, and what it takes to do its ``work``, found by a dry run."""
     with default_dtype(dtype), torch.device("meta"):
         whole = build()
-    weights = 0
 
-    def run() -> object:
-        nonlocal weights
+    def built() -> nn.Module:
         with default_dtype(dtype):
-            module = build()
-        weights = tensor_bytes(module)
-        return work(module)
+            return build()
 
-    return module_stage(name, whole, working_bytes(run) - weights)
+    return module_stage(name, whole, working_bytes(work, built))
 
 
 @contextlib.contextmanager

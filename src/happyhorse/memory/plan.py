@@ -210,5 +210,5 @@ def _unkept(seat: Seat) -> Seat:
 
 
 def gib(count: int) -> str:
-    """ "30.6 GiB" """
-    return f"{count / 2**30:.1f} GiB"
+    """ "30.6 GiB"; what is less than a tenth of one in MiB."""
+    return f"{count / 2**30:.1f} GiB" if count >= 0.1 * 2**30 or count == 0 else f"{count / 2**20:.1f} MiB"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -49,11 +49,12 @@ class LiveBytes(TorchDispatchMode):
         self._seen[key] = weakref.ref(storage, forget)
 
 
-def working_bytes(run: Callable[[], Any]) -> int:
-    """Peak of the bytes of all tensors that ``run`` makes, in a pass without gradients, on tensors without numbers.
-
-    ``run`` makes its own inputs and modules; what it makes under ``torch.device("meta")`` is not counted.
-    """
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), LiveBytes() as counted:
-        run()
+def working_bytes(work: Callable[[Any], Any], build: Callable[[], nn.Module] = nn.Identity) -> int:
+    """Peak of the bytes of all tensors that ``work(module)`` makes, in a pass without gradients, on tensors without
+    numbers; the tensors of the module that ``build`` makes are not counted."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        module = build()
+        with LiveBytes() as counted:
+            counted.ignore(*module.parameters(), *module.buffers())
+            work(module)
     return counted.peak

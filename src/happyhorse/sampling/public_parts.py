@@ -169,7 +169,7 @@ def _picture_stage(shape: ClipShape) -> Stage:
         for _ in codec.decode_chunks(torch.empty(1, 48, *shape.latent_size), CHUNK):
             pass
 
-    return built_stage("picture", TurboDecoder, work, torch.bfloat16)
+    return built_stage("picture", _turbo, work, torch.bfloat16)
 
 
 def _sound_stage(shape: ClipShape) -> Stage:
@@ -179,6 +179,10 @@ def _sound_stage(shape: ClipShape) -> Stage:
 
 def _wan() -> WanVideoCodec:
     return WanVideoCodec(WanConfig(decoder=False))
+
+
+def _turbo() -> TurboDecoder:
+    return TurboDecoder()
 
 
 def _oobleck() -> StableAudioCodec:
