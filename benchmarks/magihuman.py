@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from happyhorse.clip import Clip
 from happyhorse.codecs.oobleck import OobleckConfig, StableAudioCodec
@@ -282,7 +282,10 @@ def measured(name: str, setting: Setting, run: Callable[[], object], flops: floa
 
 def pass_flops(config: ModelConfig, shape: PublishedShape) -> int:
     """Floating-point operations of one pass, counted by a dry run."""
-    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+    # The dry run is on a CPU, whose attention torch does not count by itself.
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    known = {attention: lambda q, k, v, *_, out_shape=None, **__: sdpa_flop_count(q, k, v)}
+    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False, custom_mapping=known) as counter:
         model = Transformer(config)
         lengths = torch.tensor([TOKENS])
         latents = Latents(torch.empty(1, 48, *shape.latent_size), torch.empty(1, shape.audio_latents, 64))
