@@ -9,9 +9,9 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from happyhorse import __version__
 from happyhorse.cli.main import EXIT_STOPPED, say
@@ -29,6 +29,9 @@ from happyhorse.sampling.pipeline import NOTHING, Pipeline, Progress, load_parts
 from happyhorse.sampling.render import Renderer, as_preview, load_render_parts
 from happyhorse.sampling.request import SEED_MAX, Request, Sampling, make_request
 from happyhorse.weights.registry import is_public, resolve
+
+if TYPE_CHECKING:
+    from happyhorse.sampling.public_request import PublicRequest
 
 COUNT_MAX = 1000
 PROMPT_FILE_BYTES_MAX = 2**20
@@ -292,7 +295,7 @@ def _prompt_lines(path: Path) -> list[str]:
     return lines
 
 
-def output_paths(output: Path | None, requests: list[Request]) -> list[Path]:
+def output_paths(output: Path | None, requests: Sequence[Request | PublicRequest]) -> list[Path]:
     """One path per request: NAME-1.mp4, NAME-2.mp4, ... for several; named by prompt and seed if no name was given."""
     if output is None or output.is_dir():
         paths = [(output or Path()) / f"{slug(request.prompt)}-{request.seed}.mp4" for request in requests]
