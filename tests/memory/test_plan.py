@@ -70,12 +70,21 @@ def test_the_least_device_that_works():
         plan((DECODE,), room(2))
 
 
-def test_streamed_layers_need_host_memory():
-    words = r"26\.0 GiB of host memory .* and 20\.0 GiB are free; 6\.0 GiB are missing"
-    with pytest.raises(DeviceMemoryError, match=words):
-        plan(STAGES, room(7, host=20))
+def test_streamed_layers_need_host_memory_and_without_it_are_read_from_disk():
     found = plan(STAGES, room(7, host=30))
+    assert [seat.mode for seat in found.seats] == ["streamed", "streamed", "in turn"]
     assert not any(seat.kept for seat in found.seats)
+    found = plan(STAGES, room(7, host=20))
+    assert [seat.mode for seat in found.seats] == ["streamed", "from disk", "in turn"]
+    assert (found.peak, found.seat("generate").host) == (7 * GIB, 0)
+    assert found.seat("generate").describe() == "read from disk layer by layer, in every pass"
+
+
+def test_a_cpu_streams_nothing():
+    """Its memory is the host's: what does not fit is read from disk."""
+    found = plan(STAGES, room(25, host=0))
+    assert [seat.mode for seat in found.seats] == ["in turn", "from disk", "in turn"]
+    assert found.host == 0
 
 
 def test_a_plan_says_what_it_does():

@@ -57,8 +57,8 @@ def test_the_module_keeps_no_second_copy(model):
     whole = tensor_bytes(model.block.layers[1])
     stream_layers(model.block.layers, CPU, resident=1)
     layer = model.block.layers[1]
-    assert all(tensor.is_meta for _, tensor in named_tensors(layer))
-    assert whole <= layer.stream.layers[0].bytes < whole + 256 * len(list(named_tensors(layer)))
+    assert all(tensor.is_meta for _, tensor in named_tensors(layer.layer))
+    assert whole <= layer.stream.layers[0].bytes < whole + 256 * len(list(named_tensors(layer.layer)))
     layer.stream.open()
     largest = max(packed.bytes for packed in layer.stream.layers)
     assert [len(buffer.block) for buffer in layer.stream.buffers] == [largest, largest]

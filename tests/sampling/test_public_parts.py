@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from happyhorse.errors import DeviceMemoryError, WeightsError
-from happyhorse.memory.plan import Room, plan
+from happyhorse.memory.plan import Plan, Room, Seat, plan
 from happyhorse.memory.rows import ChunkedMLP
 from happyhorse.sampling import public_parts
 from happyhorse.sampling.public_parts import Choice, choose, enlarger_for, load_public, placement_for
@@ -22,7 +22,7 @@ def request(**changes):
 
 
 def make(choice: Choice, asked, room: Room = PLENTY):
-    placement = placement_for(choice, asked, False, room, CPU)
+    placement = placement_for(choice, asked, False, room)
     return load_public(choice, placement, CPU).make(asked)
 
 
@@ -108,37 +108,54 @@ def test_which_enlarger_a_size_takes():
 # ------------------------------------------------------------------------------------------------------------ planning
 def test_a_plan_has_a_seat_for_every_stage(public_models):
     asked = request(render=(96, 96))
-    placement = placement_for(choose("magihuman-distill", asked), asked, True, PLENTY, CPU)
+    placement = placement_for(choose("magihuman-distill", asked), asked, True, PLENTY)
     assert [seat.stage.name for seat in placement.seats] == ["text", "image", "generate", "render", "picture", "sound"]
     assert [seat.mode for seat in placement.seats] == ["resident"] * 6
     assert placement.seat("generate").stage.passes == 2
 
 
-def test_on_a_cpu_nothing_is_streamed(public_models):
+def test_on_a_cpu_nothing_is_streamed_but_from_disk(public_models):
     asked = request()
     choice = choose("magihuman-distill", asked)
     needed = public_parts.stages("distill", asked, False, "bf16", public_parts.text_config(choice))
-    least = max(stage.whole for stage in needed)
-    placement = placement_for(choice, asked, False, Room(int(least / 0.94) + 10_000, 0), CPU)
-    assert {seat.mode for seat in placement.seats} <= {"in turn", "resident"}
+    least = max(stage.least for stage in needed)
+    placement = placement_for(choice, asked, False, Room(int(least / 0.94) + 1000, 0))
+    assert {seat.mode for seat in placement.seats} <= {"in turn", "resident", "from disk"}
     assert not any(seat.kept for seat in placement.seats if seat.mode == "in turn")
     with pytest.raises(DeviceMemoryError, match="are missing"):
-        placement_for(choice, asked, False, Room(least // 2, 0), CPU)
+        placement_for(choice, asked, False, Room(least // 2, 0))
 
 
-def test_every_placement_makes_the_same_clip(public_models):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("number_format", ["bf16", "int8"])
+def test_every_placement_makes_the_same_clip(public_models, number_format, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    asked, place, name = request(), torch.device(device), "magihuman-distill"
+    if number_format != "bf16":
+        convert(public_models / name, converted_folder(name, number_format), number_format)
+    choice = choose(name, asked, number_format)
+    needed = public_parts.stages("distill", asked, False, number_format, public_parts.text_config(choice))
+    everything = Plan(tuple(Seat(stage, "resident") for stage in needed))
+    expected = load_public(choice, everything, place).make(asked)
+    for mode in ("in turn", "streamed", "from disk"):
+        seats = [Seat(stage, mode if stage.layers or mode == "in turn" else "resident", kept=False) for stage in needed]
+        clip = load_public(choice, Plan(tuple(seats)), place).make(asked)
+        assert (clip.frames == expected.frames).all() and (clip.audio == expected.audio).all(), mode
+
+
+def test_plans_of_shrinking_room_go_through_all_modes(public_models):
     asked = request()
-    choice = choose("magihuman-distill", asked)
-    expected = make(choice, asked)
-    needed = public_parts.stages("distill", asked, False, "bf16", public_parts.text_config(choice))
-    seen = set()
+    every = public_parts.stages("distill", asked, False, "bf16", public_parts.T5GEMMA_9B)
+    needed = [stage for stage in every if stage.layers]
     least, most = max(stage.least for stage in needed), sum(stage.whole for stage in needed)
-    for share in (0, 0.02, 0.1, 1):
-        placement = plan(needed, Room(int((least + share * (most - least)) / 0.94) + 1000, 2**40))
-        seen |= {seat.mode for seat in placement.seats}
-        clip = load_public(choice, placement, CPU).make(asked)
-        assert (clip.frames == expected.frames).all() and (clip.audio == expected.audio).all()
-    assert len(seen) > 1, seen
+    seen = set()
+    for host in (2**40, 0):
+        for share in (0, 0.02, 0.1, 1):
+            placement = plan(needed, Room(int((least + share * (most - least)) / 0.94) + 1000, host))
+            seen |= {seat.mode for seat in placement.seats}
+            assert placement.peak <= (least + share * (most - least)) + 2000
+    assert seen == {"resident", "in turn", "streamed", "from disk"}
 
 
 def test_smaller_formats_need_less(public_models):

@@ -68,7 +68,7 @@ def print_plan(name: str, render: str | None, number_format: str, memory: float 
     from happyhorse.device import best_device
     from happyhorse.memory.plan import Room, gib, plan
     from happyhorse.memory.room import host_free, room_on
-    from happyhorse.sampling.public_parts import GENERATORS, T5GEMMA_9B, kind_of, merged, stages
+    from happyhorse.sampling.public_parts import GENERATORS, T5GEMMA_9B, kind_of, stages
     from happyhorse.sampling.public_request import make_public_request
     from happyhorse.weights.formats import check_format
 
@@ -80,7 +80,7 @@ def print_plan(name: str, render: str | None, number_format: str, memory: float 
     room = room_on(device) if memory is None else Room(int(memory * 2**30), host_free())
     where = f"{gib(room.device)} free on {device}" + (f", {gib(room.host)} in host memory" if room.host else "")
     print(f"{name}, {number_format}, {request.shape.width}x{request.shape.height}, 5 s: {where}")
-    for line in plan(needed if device.type == "cuda" else merged(needed), room).lines():
+    for line in plan(needed, room).lines():
         print(f"  {line}")
     return 0
 

@@ -117,7 +117,7 @@ def load_pipeline(
 ) -> PublicPipeline:
     """The models of a request in the fastest placement that fits, which is said."""
     choice = choose(name, request, number_format)
-    placement = placement_for(choice, request, images, room_on(device), device)
+    placement = placement_for(choice, request, images, room_on(device))
     say(f"{name} on {device}: " + "; ".join(f"{seat.stage.name} {seat.describe()}" for seat in placement.seats))
     return load_public(choice, placement, device)
 

@@ -5,6 +5,7 @@ A clip is made in stages (text, generate, render, picture, sound), each with a m
     resident    on the device always, for all stages and the next clip
     in turn     on the device during its stage; it waits in host memory, or is read again
     streamed    in host memory; its layers come over one by one while the ones before them compute (``stream.py``)
+    from disk   in its files; its layers are read one by one, in every pass (``files.py``)
 
 Every placement gives the same numbers. Of those that fit, the planner takes the one that copies the fewest bytes to the
 device for a clip, and says what it expects.
@@ -20,7 +21,7 @@ from typing import Literal
 
 from happyhorse.errors import DeviceMemoryError
 
-Mode = Literal["resident", "in turn", "streamed"]
+Mode = Literal["resident", "in turn", "streamed", "from disk"]
 MARGIN = 0.06
 """Share of the device's memory that is left alone: allocators round up, kernels need room to work."""
 
@@ -70,6 +71,7 @@ class Room:
 
     device: int
     host: int
+    """0 on a CPU: its memory is the host's."""
 
     @property
     def usable(self) -> int:
@@ -90,7 +92,7 @@ class Seat:
     @property
     def peak(self) -> int:
         """Bytes on the device while the stage runs, without what other stages leave there."""
-        return self.stage.streamed(self.resident) if self.mode == "streamed" else self.stage.whole
+        return self.stage.streamed(self.resident) if self.mode in ("streamed", "from disk") else self.stage.whole
 
     @property
     def host(self) -> int:
@@ -102,7 +104,7 @@ class Seat:
     @property
     def copied(self) -> int:
         """Bytes that come to the device for a clip."""
-        if self.mode == "streamed":
+        if self.mode in ("streamed", "from disk"):
             streamed = sum(self.stage.layers[self.resident :])
             return self.stage.weights + streamed * (self.stage.passes - 1)
         return self.stage.weights if self.mode == "in turn" else 0
@@ -110,6 +112,8 @@ class Seat:
     def describe(self) -> str:
         if self.mode == "streamed":
             return f"streamed, {self.resident} of {len(self.stage.layers)} layers stay"
+        if self.mode == "from disk":
+            return "read from disk layer by layer, in every pass"
         return self.mode if self.kept or self.mode == "resident" else f"{self.mode}, read again for every clip"
 
 
@@ -163,11 +167,8 @@ def plan(stages: Sequence[Stage], room: Room) -> Plan:
     for seats in unkept:
         if max(seat.host for seat in seats) <= room.host:
             return Plan(seats)
-    most = min(max(seat.host for seat in seats) for seats in unkept)
-    raise DeviceMemoryError(
-        f"{gib(most)} of host memory are needed for the layers that do not fit the device and {gib(room.host)} are "
-        f"free; {gib(most - room.host)} are missing: convert the weights to fp8 or int8 (happyhorse convert)"
-    )
+    # And layers need not be there either.
+    return Plan(tuple(_from_disk(seat, room) for seat in unkept[0]))
 
 
 def _subsets(stages: Sequence[Stage]) -> Iterator[set[str]]:
@@ -203,6 +204,13 @@ def _too_large(stage: Stage, room: Room) -> str:
         f"{stage.name} needs at least {gib(least)} on the device and {gib(room.device)} are free; "
         f"{gib(least - room.device)} are missing: ask for a smaller or shorter clip{smaller}"
     )
+
+
+def _from_disk(seat: Seat, room: Room) -> Seat:
+    """The seat, if its host memory is there, else one that needs none."""
+    if seat.host <= room.host:
+        return seat
+    return dataclasses.replace(seat, mode="from disk", resident=0, kept=True)
 
 
 def _unkept(seat: Seat) -> Seat:

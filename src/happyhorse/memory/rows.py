@@ -85,6 +85,11 @@ def cut(spans: Spans, start: int, stop: int) -> Spans:
     return tuple(found)
 
 
+def plain_name(name: str) -> str:
+    """What a layer's tensor is called without the chunks around its parts."""
+    return name.replace("attention.attention.", "attention.").replace("mlp.mlp.", "mlp.")
+
+
 def chunk_rows(layers: nn.ModuleList, rows: int) -> None:
     """Makes every layer work on ``rows`` rows at a time, in place."""
     for layer in layers:

@@ -8,8 +8,8 @@ device hold the layer that computes and the one that comes next.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,22 @@ def tensor_bytes(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.dtype.itemsize for _, tensor in named_tensors(module))
 
 
+class Stream(Protocol):
+    """Weights of layers, which are asked for in order, again and again."""
+
+    def weights(self, index: int) -> dict[str, Tensor]:
+        """The tensors of a layer on the device, until ``used`` is called."""
+        ...
+
+    def used(self, index: int) -> None:
+        """Says that the layer's work is queued."""
+        ...
+
+    def close(self) -> None:
+        """Gives memory back; the next layer that is asked for takes it again."""
+        ...
+
+
 class LayerStream:
     """Two buffers on the device, filled in turn; the layers are asked for in order, again and again."""
 
@@ -131,7 +147,11 @@ class Buffer:
 
     def fetch(self, layer: int, source: Tensor, copier: torch.cuda.Stream | None) -> None:
         """Copies a layer's bytes here, on a GPU behind whatever still reads the layer before."""
-        self.layer, target = layer, self.block[: len(source)]
+        self.layer = layer
+        self.copy(source, copier)
+
+    def copy(self, source: Tensor, copier: torch.cuda.Stream | None) -> None:
+        target = self.block[: len(source)]
         if copier is None:
             target.copy_(source)
             return
@@ -154,10 +174,13 @@ class Buffer:
 class StreamedLayer(nn.Module):
     """A layer that gets its weights from a stream when it is called; anything else is asked of the layer itself."""
 
-    def __init__(self, layer: nn.Module, stream: LayerStream, index: int) -> None:
+    layer: nn.Module
+    """Not one of this module's own: it holds no numbers, and nothing that asks for tensors must find it."""
+
+    def __init__(self, layer: nn.Module, stream: Stream, index: int) -> None:
         super().__init__()
-        self.layer, self.index = layer, index
-        self.stream = stream
+        object.__setattr__(self, "layer", layer)
+        self.stream, self.index = stream, index
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         result = functional_call(self.layer, self.stream.weights(self.index), args, kwargs)
@@ -168,7 +191,7 @@ class StreamedLayer(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(super().__getattr__("layer"), name)
+            return getattr(self.layer, name)
 
 
 def stream_layers(layers: nn.ModuleList, device: torch.device, resident: int = 0) -> LayerStream | None:
@@ -182,6 +205,11 @@ def stream_layers(layers: nn.ModuleList, device: torch.device, resident: int = 0
     if not packed:
         return None
     stream = LayerStream(packed, device)
-    for number, index in enumerate(streamed):
-        layers[index] = StreamedLayer(layers[index], stream, number)
+    replace_layers(layers, stream, streamed)
     return stream
+
+
+def replace_layers(layers: nn.ModuleList, stream: Stream, indices: Iterable[int]) -> None:
+    """Puts layers that get their weights from ``stream`` in the places ``indices``."""
+    for number, index in enumerate(indices):
+        layers[index] = StreamedLayer(layers[index], stream, number)

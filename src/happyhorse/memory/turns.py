@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from happyhorse.memory.plan import Plan, Seat
-from happyhorse.memory.stream import LayerStream, named_tensors, stream_layers
+from happyhorse.memory.stream import Stream, named_tensors, stream_layers
 
 HOST = torch.device("cpu")
 
@@ -23,6 +23,8 @@ class Source:
     """Reads the module to a device, ready to be used."""
     layers: Callable[[nn.Module], nn.ModuleList] | None = None
     """Finds the layers of it that can be streamed."""
+    file: Callable[[torch.device], tuple[nn.Module, Stream]] | None = None
+    """Makes the module with its layers left in files, to be run on a device; the rest of it is on the host."""
 
 
 class Turns:
@@ -30,7 +32,7 @@ class Turns:
 
     def __init__(self, plan: Plan, sources: Mapping[str, Source], device: torch.device) -> None:
         self.plan, self.sources, self.device = plan, sources, device
-        self._kept: dict[str, tuple[nn.Module, LayerStream | None]] = {}
+        self._kept: dict[str, tuple[nn.Module, Stream | None]] = {}
 
     @contextlib.contextmanager
     def use(self, stage: str) -> Iterator[nn.Module]:
@@ -53,8 +55,11 @@ class Turns:
         """Forgets everything that was kept."""
         self._kept.clear()
 
-    def _read(self, seat: Seat) -> tuple[nn.Module, LayerStream | None]:
+    def _read(self, seat: Seat) -> tuple[nn.Module, Stream | None]:
         source = self.sources[seat.stage.name]
+        if seat.mode == "from disk":
+            assert source.file is not None, f"{seat.stage.name} cannot be left in its files"
+            return source.file(self.device)
         if seat.mode == "resident" or (seat.mode == "in turn" and not seat.kept):
             return source.load(self.device), None
         module = source.load(HOST)

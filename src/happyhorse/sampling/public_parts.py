@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,21 @@ from happyhorse.codecs.t5gemma import TOKEN_LIMIT, PromptTokenizer, build_encode
 from happyhorse.codecs.turbo import TurboConfig, TurboDecoder
 from happyhorse.codecs.turbo_published import config_from_json
 from happyhorse.codecs.wan import WanConfig, WanVideoCodec, wan_names
+from happyhorse.config import ModelConfig
 from happyhorse.errors import MissingToolError, WeightsError
+from happyhorse.memory.files import file_layers
 from happyhorse.memory.needs import ROWS, built_stage, default_dtype, module_stage, transformer_stage
 from happyhorse.memory.plan import Plan, Room, Stage, plan
-from happyhorse.memory.rows import chunk_rows
-from happyhorse.memory.turns import Source, Turns
+from happyhorse.memory.rows import chunk_rows, plain_name
+from happyhorse.memory.stream import Stream
+from happyhorse.memory.turns import HOST, Source, Turns
 from happyhorse.model.quantised import KINDS, quantise
 from happyhorse.model.transformer import Transformer
 from happyhorse.sampling.public import CHUNK, SHIPPED, PublicIdentity, PublicPipeline
 from happyhorse.sampling.public_request import PublicRequest
 from happyhorse.sampling.published import BASE, DISTILL, Denoising
 from happyhorse.types import ClipShape
-from happyhorse.weights.convert import converted_folder, load_converted, open_converted
+from happyhorse.weights.convert import converted_folder, open_converted
 from happyhorse.weights.formats import blank, public_transformer
 from happyhorse.weights.registry import PublicWeights, public
 from happyhorse.weights.stream import find_weights, open_checkpoint, stream_into
@@ -40,6 +43,8 @@ from happyhorse.weights.stream import find_weights, open_checkpoint, stream_into
 GENERATORS: Mapping[str, Denoising] = {"base": BASE, "distill": DISTILL}
 WAN_FILE = "Wan2.2_VAE.pth"
 TURBO_SETTINGS, TURBO_FILE = "TurboV3-Wan22-TinyShallow_7_7.json", "checkpoint-340000.ckpt"
+LAYERS = "block.layers."
+"""Starts the names of a Transformer's layers."""
 EMA = "ema_state_dict.module."
 """Starts the names of the averaged weights in the turbo decoder's checkpoint."""
 TEXT_WORKING = 2**30
@@ -109,15 +114,9 @@ def load_public(choice: Choice, placement: Plan, device: torch.device) -> Public
     return PublicPipeline(Turns(placement, sources(choice), device), tokenizer, identity, device)
 
 
-def placement_for(choice: Choice, request: PublicRequest, images: bool, room: Room, device: torch.device) -> Plan:
+def placement_for(choice: Choice, request: PublicRequest, images: bool, room: Room) -> Plan:
     """The fastest placement of a request's stages. Raises DeviceMemoryError if there is none."""
-    needed = stages(choice.kind, request, images, choice.number_format, text_config(choice))
-    return plan(merged(needed) if device.type == "cpu" else needed, room)
-
-
-def merged(needed: Sequence[Stage]) -> list[Stage]:
-    """Stages whose layers stay together: streaming from host memory to a CPU would only copy them."""
-    return [dataclasses.replace(stage, layers=(), rest=stage.weights) for stage in needed]
+    return plan(stages(choice.kind, request, images, choice.number_format, text_config(choice)), room)
 
 
 def text_config(choice: Choice) -> Path:
@@ -198,26 +197,29 @@ def _on_meta(build: Callable[[], nn.Module], dtype: torch.dtype = torch.float32)
 def sources(choice: Choice) -> dict[str, Source]:
     """How every stage's module is read."""
     folders = choice.generator.folders
-    name, number_format = choice.generator.model.name, choice.number_format
     found = {
-        "text": Source(lambda device: load_text(folders["text"], device), text_layers),
-        "image": Source(lambda device: load_image(folders["video"], device)),
-        "generate": Source(
-            lambda device: load_transformer(folders["transformer"], name, choice.kind, number_format, device),
-            transformer_layers,
+        "text": Source(
+            lambda device: load_text(folders["text"], device),
+            text_layers,
+            lambda device: file_text(folders["text"], device),
         ),
+        "image": Source(lambda device: load_image(folders["video"], device)),
+        "generate": _transformer_source(choice.generator, choice.kind, choice.number_format),
         "picture": Source(lambda device: load_picture(folders["turbo"], device)),
         "sound": Source(lambda device: load_sound(folders["audio"], device)),
     }
     if choice.enlarger:
-        large, kind = choice.enlarger, choice.enlarger_kind
-        found["render"] = Source(
-            lambda device: load_transformer(
-                large.folders["transformer"], large.model.name, kind, number_format, device
-            ),
-            transformer_layers,
-        )
+        found["render"] = _transformer_source(choice.enlarger, choice.enlarger_kind, choice.number_format)
     return found
+
+
+def _transformer_source(weights: PublicWeights, kind: str, number_format: str) -> Source:
+    asked = weights.folders["transformer"], weights.model.name, kind, number_format
+    return Source(
+        lambda device: load_transformer(*asked, device),
+        transformer_layers,
+        lambda device: file_transformer(*asked, device),
+    )
 
 
 def transformer_layers(model: Any) -> nn.ModuleList:
@@ -233,22 +235,40 @@ def load_transformer(folder: Path, name: str, kind: str, number_format: str, dev
 
     Raises WeightsError if there is no such copy.
     """
-    copy = converted_folder(name, number_format)
+    source, config = transformer_files(folder, name, kind, number_format)
+    model = blank(config, number_format)
+    stream_into(model, source, device=device)
+    chunk_rows(model.block.layers, ROWS)
+    return model.eval().requires_grad_(False)
+
+
+def file_transformer(
+    folder: Path, name: str, kind: str, number_format: str, device: torch.device
+) -> tuple[nn.Module, Stream]:
+    """The same, its layers left in their files; the rest is in host memory."""
+    source, config = transformer_files(folder, name, kind, number_format)
+    model, reader = blank(config, number_format), open_checkpoint(source)
+    chunk_rows(model.block.layers, ROWS)
+    stream = file_layers(
+        model.block.layers, lambda index, own: f"{LAYERS}{index}.{plain_name(own)}", reader.read, device
+    )
+    stream_into(model, source, device=HOST, names=lambda stored: None if stored.startswith(LAYERS) else stored)
+    return model.eval().requires_grad_(False), stream
+
+
+def transformer_files(folder: Path, name: str, kind: str, number_format: str) -> tuple[Path, ModelConfig]:
+    """Where a Transformer's numbers are in a format, and its configuration."""
+    copy, config = converted_folder(name, number_format), public_transformer(kind)
     if copy.is_dir():
-        config, found = open_converted(copy)
-        expected = public_transformer(kind)
-        if found != number_format or config.replace(weight_dtype=expected.weight_dtype) != expected:
+        own, found = open_converted(copy)
+        if found != number_format or own.replace(weight_dtype=config.weight_dtype) != config:
             raise WeightsError(f"{copy} is not {name} in {number_format}; remove it and convert again")
-        model = load_converted(copy, device)
-    elif number_format != "bf16":
+        return copy, own
+    if number_format != "bf16":
         raise WeightsError(
             f"{name} is not here in {number_format}; make it with: happyhorse convert {name} --format {number_format}"
         )
-    else:
-        model = blank(public_transformer(kind), "bf16")
-        stream_into(model, folder, device=device)
-    chunk_rows(model.block.layers, ROWS)
-    return model.eval().requires_grad_(False)
+    return folder, config
 
 
 def load_text(folder: Path, device: torch.device) -> nn.Module:
@@ -256,6 +276,17 @@ def load_text(folder: Path, device: torch.device) -> nn.Module:
     encoder = build_encoder(folder / "config.json")
     stream_into(encoder, folder, device=device, names=t5gemma_names(open_checkpoint(find_weights(folder)).names))
     return encoder
+
+
+def file_text(folder: Path, device: torch.device) -> tuple[nn.Module, Stream]:
+    """The same, its layers left in their files; the rest is in host memory."""
+    encoder, reader = build_encoder(folder / "config.json"), open_checkpoint(find_weights(folder))
+    stored = {own: name for name, own in t5gemma_names(reader.names).items()}
+    layers = "encoder.layers."
+    stream = file_layers(text_layers(encoder), lambda index, own: stored[f"{layers}{index}.{own}"], reader.read, device)
+    rest = {name: own for own, name in stored.items() if not own.startswith(layers)}
+    stream_into(encoder, folder, device=HOST, names=rest)
+    return encoder, stream
 
 
 def load_tokenizer(folder: Path) -> PromptTokenizer:
