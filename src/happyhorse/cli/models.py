@@ -21,8 +21,8 @@ from happyhorse.weights.registry import FOAL, Entry, resolve
 
 ROOM = 1.15
 """A network needs this many times the bytes of its weights: activations and the codecs want some too."""
-_PACKED = 0.5
-"""Size of weights as fp8 or int8, next to bfloat16."""
+LEAST_GPU, LEAST_MEMORY = 8 * 2**30, 8 * 2**30
+"""Bytes from which layers can be streamed through a GPU, or read from disk on a CPU: a preview of 5 s."""
 
 
 # ---------------------------------------------------------------------------------------------------------- the machine
@@ -64,7 +64,7 @@ def _gpu_memory() -> int:
 
 
 def fit(model: PublicModel, here: State, machine: Machine) -> tuple[str, str]:
-    """Whether a model can be used on a machine: "yes", "convert", "slow" or "no", and what decides it."""
+    """Whether a model can be used on a machine: "yes", "slow" or "no", and what decides it."""
     missing = sum(part.bytes or 0 for part in model.parts.values() if part.name in here.missing)
     fetch = min(missing, max(model.bytes - here.bytes, 0))  # either is too much, of parts that were begun or narrowed
     if fetch > machine.disk:
@@ -75,11 +75,11 @@ def fit(model: PublicModel, here: State, machine: Machine) -> tuple[str, str]:
     gpu, memory = readable(machine.gpu), readable(machine.memory)
     if machine.gpu >= needed:
         return "yes", f"takes {readable(needed)} of the GPU's {gpu}"
-    if machine.gpu >= needed * _PACKED:
-        return "convert", f"{readable(needed)} for a GPU with {gpu}: convert it to fp8 or int8"
-    if machine.memory >= needed:
-        return "slow", f"on the CPU, in {readable(needed)} of {memory}"
-    return "no", f"takes {readable(needed)}; the GPU has {gpu if machine.gpu else 'none'}, the machine {memory}"
+    if machine.gpu >= LEAST_GPU:
+        return "yes", f"streamed through the GPU's {gpu}: happyhorse doctor --model plans it"
+    if machine.memory >= LEAST_MEMORY:
+        return "slow", "on the CPU" + ("" if machine.memory >= needed else ", its layers read from disk in every step")
+    return "no", f"takes {readable(LEAST_MEMORY)}; the machine has {memory}"
 
 
 # ------------------------------------------------------------------------------------------------------------- the list
