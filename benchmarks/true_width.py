@@ -4,8 +4,9 @@
 
 1. A slice of two layers at the true width (5,120), one of each kind, random weights, against the plain formula written
    out below, row by row and head by head.
-2. A checkpoint of the true shapes, 30.6 GB (a file with holes, so that it takes no disk; its numbers are zeros), of
-   which a pass reads layer by layer from disk: seconds, and the most memory that was not the system's cache of files.
+2. A checkpoint of the true shapes, 30.6 GB in seven files (with holes, so that they take no disk; their numbers are
+   zeros), of which a pass reads layer by layer from disk: seconds, and the most memory that was not the system's cache
+   of files.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from happyhorse.model.transformer import Transformer
 from happyhorse.sampling.published import PublishedShape, draw_noise
 from happyhorse.types import Latents, Text
 from happyhorse.weights.formats import blank
-from happyhorse.weights.stream import open_checkpoint, stream_into
+from happyhorse.weights.stream import INDEX, open_checkpoint, stream_into
 
 SHAPE = PublishedShape(1, 64, 64)
 WORDS = 9
@@ -37,12 +38,12 @@ WORDS = 9
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=None, help="where the file with holes goes")
+    parser.add_argument("--folder", type=Path, default=None, help="where the files with holes go")
     asked = parser.parse_args()
     with torch.inference_mode():
         slice_of_two_layers()
         with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-            whole_from_disk(Path(folder) / "model.safetensors")
+            whole_from_disk(Path(folder))
 
 
 def inputs(config: ModelConfig) -> tuple[Latents, Text]:
@@ -117,17 +118,17 @@ def capped(x: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------------------ the whole
-def whole_from_disk(path: Path) -> None:
+def whole_from_disk(folder: Path) -> None:
     config = magihuman_15b()
-    size = write_with_holes(path, blank(config, "bf16"))
-    model, reader = blank(config, "bf16"), open_checkpoint(path)
+    size = write_shards(folder, blank(config, "bf16"))
+    model, reader = blank(config, "bf16"), open_checkpoint(folder)
     with Anonymous() as memory:
         began = time.perf_counter()
         chunk_rows(model.block.layers, ROWS)
         file_layers(
             model.block.layers, lambda i, name: f"block.layers.{i}.{plain_name(name)}", reader.read, torch.device("cpu")
         )
-        stream_into(model, path, device="cpu", names=lambda name: None if name.startswith("block.layers.") else name)
+        stream_into(model, folder, device="cpu", names=lambda name: None if name.startswith("block.layers.") else name)
         ready = time.perf_counter() - began
         model.eval()(*inputs(config))
     print(
@@ -137,11 +138,29 @@ def whole_from_disk(path: Path) -> None:
     assert memory.peak < 3 * 2**30
 
 
-def write_with_holes(path: Path, model: Transformer) -> int:
-    """A safetensors file of the model's names, shapes and dtypes whose numbers are all zero."""
+def write_shards(folder: Path, model: Transformer, limit: int = 5 * 10**9) -> int:
+    """Files of at most ``limit`` bytes and their index; returns the bytes of all tensors."""
+    shards, room = [{}], limit
+    for name, tensor in model.state_dict().items():
+        if tensor.nbytes > room:
+            shards.append({})
+            room = limit
+        shards[-1][name] = tensor
+        room -= tensor.nbytes
+    places = {}
+    for number, tensors in enumerate(shards):
+        file = f"model-{number:05}.safetensors"
+        write_with_holes(folder / file, tensors)
+        places |= dict.fromkeys(tensors, file)
+    (folder / INDEX).write_text(json.dumps({"weight_map": places}))
+    return sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
+def write_with_holes(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A safetensors file of these names, shapes and dtypes whose numbers are all zero."""
     kinds = {torch.float32: "F32", torch.bfloat16: "BF16"}
     head, offset = {}, 0
-    for name, tensor in model.state_dict().items():
+    for name, tensor in tensors.items():
         end = offset + tensor.nbytes
         head[name] = {"dtype": kinds[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end
@@ -150,7 +169,6 @@ def write_with_holes(path: Path, model: Transformer) -> int:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + offset)
-    return offset
 
 
 class Anonymous:

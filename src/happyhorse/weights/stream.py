@@ -263,6 +263,11 @@ def _opened(path: Path) -> Any:
         raise WeightsError(f"{path} is missing, though the index names it; fetch it again")
     try:
         file = safe_open(str(path), framework="pt")
+    except RuntimeError as error:  # torch maps a file privately, which the system counts as memory
+        raise WeightsError(
+            f"{path} cannot be mapped ({str(error).splitlines()[0]}); it is larger than this machine's memory: "
+            "use weights in several files"
+        ) from error
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} is damaged or not a safetensors file ({error}); fetch it again") from error
     with file as opened:
