@@ -469,6 +469,29 @@ def prompt(
 
 @app.command()
 @stoppable
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="0 for any that is free  [default: 8000]")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Database, clips and keys  [default: in ~/.local/share]")] = None,
+    database: Annotated[str | None, typer.Option(help="postgresql://...  [default: SQLite in the folder]")] = None,
+    store: Annotated[str | None, typer.Option(help="A folder or s3://...  [default: in the folder]")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Models to offer; may be repeated  [default: foal]")] = None,
+    worker: Annotated[
+        list[str] | None, typer.Option(help="A device for each worker, or none; may be repeated  [default: all GPUs]")
+    ] = None,
+    keys: Annotated[bool | None, typer.Option("--keys/--no-keys", help="Ask for API keys.")] = None,
+    debug: Debug = False,
+) -> int:
+    """Serve clips over HTTP, with the studio and the arena."""
+    from happyhorse.cli.serve import serve as run_service
+
+    asked = {"host": host, "port": port, "folder": folder, "database": database, "store": store, "keys": keys}
+    lists = {"models": tuple(model) if model else None, "workers": tuple(worker) if worker else None}
+    return run_service({name: value for name, value in {**asked, **lists}.items() if value is not None})
+
+
+@app.command()
+@stoppable
 def doctor(
     model: Annotated[str | None, typer.Option(help="Plan where this public model would go.")] = None,
     render: Annotated[str | None, typer.Option(help="With a render to 540p, 720p, 1080p or WxH.")] = None,
@@ -480,3 +503,9 @@ def doctor(
     from happyhorse.cli.doctor import examine, print_plan, report
 
     return print_plan(model, render, format, memory) if model else report(examine())
+
+
+from happyhorse.cli import groups  # noqa: E402  # they need what is above
+
+app.add_typer(groups.arena, name="arena")
+app.add_typer(groups.keys, name="keys")

@@ -1,0 +1,80 @@
+"""How far a job is: the stages that it goes through, each with its share of the whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from happyhorse.sampling.extend import overlap
+from happyhorse.sampling.given import FPS
+from happyhorse.server.wishes import Order, RenderOrder
+from happyhorse.types import ClipShape
+
+Stages = tuple[tuple[str, float], ...]
+
+CLIP: Stages = (("read", 1), ("denoise", 80), ("picture", 12), ("sound", 3))
+RENDER: Stages = (("enlarge", 5), ("render", 150), ("picture", 45))
+WRITE: Stages = (("write", 4),)
+"""Stages in the words of ``Pipeline.make`` and ``Renderer.render``, with about what each takes on a CPU."""
+_STAGE = re.compile(r"(.+) (\d+)/(\d+)")
+
+
+class Track:
+    """Turns what a pipeline says of its stages into per cent of the whole, which never go back."""
+
+    def __init__(self, stages: Sequence[tuple[str, float]]) -> None:
+        self._names = [name for name, _ in stages]
+        self._shares = [share for _, share in stages]
+        self._at, self._done, self._percent = 0, 0.0, 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> float:
+        """0 to 99, when ``done`` of ``total`` steps of a stage are made; 100 is a clip that was handed in."""
+        part = done / total if total else 1.0
+        self._find(stage, part)
+        before = sum(self._shares[: self._at])
+        share = self._shares[self._at] if self._names[self._at] == stage else 0.0
+        self._percent = max(self._percent, 99 * (before + part * share) / sum(self._shares))
+        self._done = part
+        return self._percent
+
+    def _find(self, stage: str, part: float) -> None:
+        """Goes on to the stage of this name; one that begins again is the next of the same name."""
+        again = self._names[self._at] == stage and part < self._done
+        start = self._at + again
+        if stage in self._names[start:]:
+            self._at = self._names.index(stage, start)
+
+
+def stages_of(order: Order | RenderOrder) -> Stages:
+    """What a job goes through."""
+    if isinstance(order, RenderOrder):
+        return (*RENDER, *WRITE)
+    if "start" in order.media:
+        return (*CLIP * windows(order), *WRITE)
+    if order.loop:
+        return (*CLIP, *CLIP, *WRITE)
+    return (*CLIP, *WRITE, *RENDER, *WRITE) if order.rendered else (*CLIP, *WRITE)
+
+
+def windows(order: Order) -> int:
+    """Windows that a clip takes to go on to its new length."""
+    shape, frames, found = order.request().shape, round(order.media["start"]["seconds"] * FPS), 0
+    while frames < round(order.seconds * FPS):
+        frames += _added(frames, shape)
+        found += 1
+    return max(1, found)
+
+
+def _added(frames: int, shape: ClipShape) -> int:
+    return max(1, shape.frames - overlap(max(1, frames), shape))
+
+
+def stage_text(stage: str, done: int, total: int) -> str:
+    """ "denoise 3/8"; the name alone where there is one step."""
+    return f"{stage} {done}/{total}" if total > 1 else stage
+
+
+def stage_parts(text: str) -> tuple[str | None, int | None, int | None]:
+    """A stage, its steps that are made, and all of them: the inverse of ``stage_text``."""
+    found = _STAGE.fullmatch(text)
+    return (found[1], int(found[2]), int(found[3])) if found else (text or None, None, None)

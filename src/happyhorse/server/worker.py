@@ -1,0 +1,320 @@
+"""A worker: a process with the models loaded that takes one job after the other.
+
+``python -m happyhorse.server.worker --device cpu`` with the service's settings in HAPPYHORSE_SERVE_... variables; the
+server starts one for each device, and more may run on other machines that share its database and store.
+
+It says that it is alive from a thread of its own, so that a long step loses no lease, and notices in the same way that
+its job was cancelled, that its lease is lost, or that it is to stop; the step that is running is the last one then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import resource
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from happyhorse.errors import HappyhorseError, OutputError
+from happyhorse.server.blobs import Blobs
+from happyhorse.server.errors import failure
+from happyhorse.server.jobs import Jobs
+from happyhorse.server.makers import ModelMaker, StubMaker
+from happyhorse.server.making import Made, Maker, Media, read_order
+from happyhorse.server.offers import Offers
+from happyhorse.server.presence import SEEN_EVERY, Presence
+from happyhorse.server.progress import Track, stage_text, stages_of
+from happyhorse.server.records import Job, JobStoreError
+from happyhorse.server.settings import Settings
+
+IDLE_SECONDS = 0.2
+"""Between two looks for work."""
+TELL_EVERY = 0.2
+"""Least seconds between two messages of progress."""
+BEAT_EVERY = 1.0
+"""Most seconds between two signs that a job is alive."""
+SILENT_MAX = 1800.0
+"""Seconds that one step may take; a worker that is silent for longer hangs, and is ended."""
+EXIT_HANGS = 70
+log = logging.getLogger("happyhorse.worker")
+
+
+class Interrupted(Exception):
+    """Raised out of a pipeline's step: the job is not to be finished here."""
+
+
+class Worker:
+    """Takes jobs and hands in what the makers make of them."""
+
+    def __init__(
+        self,
+        queue: Jobs,
+        blobs: Blobs,
+        makers: Mapping[str, Callable[[], Maker]],
+        *,
+        lease_seconds: float = 30.0,
+        device: str = "cpu",
+        name: str | None = None,
+    ) -> None:
+        """``makers``: how to load each model that is taken jobs of, by name."""
+        self.name = name or f"{socket.gethostname()}:{os.getpid()}:{device}:{secrets.token_hex(3)}"[-255:]
+        self.stopping = threading.Event()
+        self._queue, self._blobs, self._device = queue, blobs, device
+        self._makers, self._loaded = makers, dict[str, Maker]()
+        self._lease = lease_seconds
+        self.job: str = ""
+        """What is being made; "" while waiting."""
+
+    def stop(self) -> None:
+        """The next step is the last one; the job is given back."""
+        self.stopping.set()
+
+    def run(self) -> None:
+        """Works until it is stopped. Raises WeightsError if the first model cannot be loaded."""
+        self.load(next(iter(self._makers)))
+        with _saying(Presence(self._queue), self):
+            while not self.stopping.is_set():
+                if not self.work_once():
+                    self.stopping.wait(IDLE_SECONDS)
+
+    def work_once(self) -> bool:
+        """Takes a job and ends it, in whichever way. Returns whether there was one."""
+        try:
+            job = self._queue.claim(self.name, list(self._makers), self._lease)
+        except JobStoreError as error:
+            log.warning("no jobs to be had: %s", error)
+            self.stopping.wait(1.0)
+            return False
+        if job is None:
+            return False
+        self.job = job.id
+        try:
+            self._work(job)
+        except JobStoreError as error:
+            log.warning("%s: what became of it could not be said, it will be taken up again: %s", job.id, error)
+        finally:
+            self.job = ""
+        return True
+
+    def load(self, model: str) -> Maker:
+        """The maker of a model, which stays loaded."""
+        if model not in self._loaded:
+            began = time.perf_counter()
+            self._loaded[model] = self._makers[model]()
+            log.info("loaded %s on %s in %.1f s", model, self._device, time.perf_counter() - began)
+        return self._loaded[model]
+
+    def _work(self, job: Job) -> None:
+        try:
+            with Pulse(self._queue, job, self.name, self._lease, self.stopping) as pulse:
+                result = self._make(job, pulse)
+        except Interrupted:
+            self._let_go(job)
+        except Exception as error:
+            self._fail(job, error)
+        else:
+            self._complete(job, result)
+
+    def _make(self, job: Job, pulse: Pulse) -> dict[str, Any]:
+        began = time.perf_counter()
+        order = read_order(job.kind, job.request)
+        maker = self.load(job.model)
+        pulse.track = Track(stages_of(order))
+        _forget_peak()
+        with tempfile.TemporaryDirectory(prefix="happyhorse-") as folder:
+            made = maker.make(order, Media(self._blobs, Path(folder)), pulse)
+            facts = {
+                "inference_seconds": round(time.perf_counter() - began, 3),
+                "peak_memory_mb": _peak_mib(self._device),
+            }
+            pulse.check()
+            return {**store(self._blobs, made), **facts}
+
+    def _complete(self, job: Job, result: dict[str, Any]) -> None:
+        """Tries again for as long as a lease lasts when the database does not answer: the work is done."""
+        until = time.monotonic() + self._lease
+        while True:
+            try:
+                counted = self._queue.complete(job, self.name, result)
+                log.info("%s %s in %.1f s", job.id, "completed" if counted else "dropped", result["inference_seconds"])
+                return
+            except JobStoreError:
+                if time.monotonic() > until or self.stopping.wait(1.0):
+                    raise
+
+    def _let_go(self, job: Job) -> None:
+        if self._queue.cancelled(job, self.name):
+            log.info("%s cancelled", job.id)
+        elif self.stopping.is_set() and self._queue.release(job, self.name):
+            log.info("%s given back", job.id)
+        else:
+            log.warning("%s is not ours any more", job.id)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        expected = isinstance(error, HappyhorseError)
+        log.log(logging.WARNING if expected else logging.ERROR, "%s failed: %s", job.id, error, exc_info=not expected)
+        # A full disk or a store that does not answer may be better the next time; a prompt will not be.
+        self._queue.fail(job, self.name, **failure(error), retry=isinstance(error, OutputError))
+
+
+class Pulse:
+    """Keeps a job's lease while the block lasts, and is told of the pipeline's progress: ``pulse(stage, done, total)``.
+
+    Raises Interrupted out of that call if the job is not to be finished.
+    """
+
+    def __init__(self, queue: Jobs, job: Job, worker: str, lease_seconds: float, stopping: threading.Event) -> None:
+        self.track = Track((("", 1.0),))
+        self._queue, self._job, self._worker, self._lease = queue, job, worker, lease_seconds
+        self._stopping, self._lost, self._ended = stopping, threading.Event(), threading.Event()
+        self._said = self._heard = time.monotonic()
+        self._thread = threading.Thread(target=self._beat, name=f"pulse of {job.id}", daemon=True)
+
+    def __enter__(self) -> Pulse:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self.check()
+        percent, now = self.track(stage, done, total), time.monotonic()
+        self._heard = now
+        if now - self._said >= TELL_EVERY:
+            self._said = now
+            self._tell(percent, stage_text(stage, done, total))
+            self.check()
+
+    def check(self) -> None:
+        """Raises Interrupted if the job is not to be finished."""
+        if self._stopping.is_set() or self._lost.is_set():
+            raise Interrupted
+
+    def _tell(self, progress: float | None = None, stage: str | None = None) -> None:
+        # A database that does not answer for a moment is no reason to drop the work; the lease decides.
+        with contextlib.suppress(JobStoreError):
+            if not self._queue.heartbeat(self._job, self._worker, self._lease, progress, stage):
+                self._lost.set()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(min(BEAT_EVERY, self._lease / 4)):
+            if time.monotonic() - self._heard > SILENT_MAX:
+                log.error("%s: no step in %g s; this worker hangs and ends", self._job.id, SILENT_MAX)
+                os._exit(EXIT_HANGS)
+            self._tell()
+
+
+def store(blobs: Blobs, made: Made) -> dict[str, Any]:
+    """Keeps what was made, and returns the job's result."""
+    video = blobs.put_file(made.video, "video/mp4")
+    latents = {"latents": blobs.put_bytes(made.latents, "application/octet-stream").hash} if made.latents else {}
+    return {
+        "video": video.hash,
+        "bytes": video.bytes,
+        "media_type": video.media_type,
+        "thumbnail": blobs.put_bytes(made.thumbnail, "image/jpeg").hash,
+        "spritesheet": blobs.put_bytes(made.sheet, "image/jpeg").hash,
+        **latents,
+        **made.facts,
+    }
+
+
+@contextlib.contextmanager
+def _saying(presence: Presence, worker: Worker):
+    """Says every few seconds that the worker is there, and at the end that it is not."""
+    ended = threading.Event()
+
+    def say() -> None:
+        while True:
+            with contextlib.suppress(JobStoreError):
+                presence.say(worker.name, worker._device, os.getpid(), worker.job)
+            if ended.wait(SEEN_EVERY):
+                return
+
+    thread = threading.Thread(target=say, name="presence", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        with contextlib.suppress(JobStoreError):
+            presence.leave(worker.name)
+
+
+def _forget_peak() -> None:
+    """Starts counting peak memory anew, where Linux lets it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mib(device: str) -> float:
+    """MiB that this process had at most; on a GPU, that its tensors took there."""
+    if device.startswith("cuda"):
+        import torch
+
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return round(peak / 2**20, 1)
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+# ---------------------------------------------------------------------------------------------------------- the process
+def makers_of(offers: Offers, device: str, stub: bool) -> dict[str, Callable[[], Maker]]:
+    """How to load each of the models."""
+    if stub:
+        return {offer.name: StubMaker for offer in offers}
+    return {offer.name: lambda source=offer.source: ModelMaker(source, device) for offer in offers}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m happyhorse.server.worker", description="Takes jobs of the service."
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--parent", type=int, default=0, help="stop when this process is gone")
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    try:
+        settings = Settings.read()
+        queue = Jobs(settings.database_url, keep_seconds=settings.keep_seconds)
+        makers = makers_of(Offers.load(settings.models), asked.device, settings.stub)
+        worker = Worker(
+            queue, Blobs(settings.store_url), makers, lease_seconds=settings.lease_seconds, device=asked.device
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        if asked.parent:
+            threading.Thread(target=_stop_without, args=(asked.parent, worker), daemon=True).start()
+        worker.run()
+    except HappyhorseError as error:
+        log.error("%s", error)
+        return 2
+    return 0
+
+
+def _stop_without(parent: int, worker: Worker) -> None:
+    """A server that was killed leaves no worker behind."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    log.warning("the server is gone; stopping")
+    worker.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
