@@ -32,7 +32,7 @@ def clips(tmp_path: Path) -> Clips:
         lines = []
         for number, (prompt, category) in enumerate(prompts.items()):
             frames = np.full((12, 32, 32, 3), 40 * len(name) + number, np.uint8)
-            tone = level * np.sin(2 * np.pi * 440 * np.arange(12_000) / 24_000, dtype=np.float32)[None]
+            tone = (level * np.sin(2 * np.pi * 440 * np.arange(12_000) / 24_000)).astype(np.float32)[None]
             write_mp4(folder / f"{number}.mp4", frames, tone, 24, 24_000, "")
             line = {"file": f"{number}.mp4", "prompt": prompt, "category": category, "board": IMAGE if image else TEXT}
             lines.append({**line, "image": image} if image else line)

@@ -10,10 +10,10 @@ pytest.importorskip("sqlalchemy")
 from happyhorse.sampling.request import SEED_MAX, Sampling, make_request
 from happyhorse.server.errors import FieldError
 from happyhorse.server.forms import Render
-from happyhorse.server.making import read_order
 from happyhorse.server.offers import Offer, Offers, load_offer
+from happyhorse.server.orders import Medium, Order, RenderOrder, read_order
 from happyhorse.server.progress import Track, stage_parts, stage_text, stages_of, windows
-from happyhorse.server.wishes import Medium, Order, RenderOrder, Wish, orders, render_order
+from happyhorse.server.wishes import Wish, orders, render_order
 
 HASH = "0" * 64
 

@@ -13,15 +13,16 @@ from happyhorse.clip import read_recipe
 from happyhorse.codecs.images import jpeg
 from happyhorse.codecs.media import probe, read_mp4
 from happyhorse.errors import OutputError, SizeError, WeightsError
-from happyhorse.server import worker as worker_module
+from happyhorse.server import pulse
 from happyhorse.server.blobs import Blobs
 from happyhorse.server.forms import Render
 from happyhorse.server.jobs import Jobs
 from happyhorse.server.makers import ModelMaker, StubMaker
 from happyhorse.server.offers import Offer, load_offer
+from happyhorse.server.orders import Medium
 from happyhorse.server.presence import Presence
 from happyhorse.server.records import Job, Submission
-from happyhorse.server.wishes import Medium, Wish, orders, render_order
+from happyhorse.server.wishes import Wish, orders, render_order
 from happyhorse.server.worker import Worker
 
 
@@ -65,15 +66,23 @@ class Steps:
             self.made.append(step)
         return StubMaker().make(order, media, progress)
 
+    def make_together(self, orders, media, progress):
+        for step in range(1, 9):
+            if step == self.at:
+                self.act()
+            progress("denoise", step, 8)
+            self.made.append(step)
+        return StubMaker().make_together(orders, media, progress)
 
-def worker(queue: Jobs, blobs: Blobs, maker: Any, lease_seconds: float = 30.0) -> Worker:
-    return Worker(queue, blobs, {"tiny": lambda: maker}, lease_seconds=lease_seconds)
+
+def worker(queue: Jobs, blobs: Blobs, maker: Any, lease_seconds: float = 30.0, batch: int = 1) -> Worker:
+    return Worker(queue, blobs, {"tiny": lambda: maker}, lease_seconds=lease_seconds, batch=batch)
 
 
 @pytest.fixture(autouse=True)
 def prompt_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step asks the database, so that nothing depends on how long steps take."""
-    monkeypatch.setattr(worker_module, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(pulse, "TELL_EVERY", 0.0)
 
 
 def test_a_model_s_clip_comes_with_its_pictures_recipe_and_latents(
@@ -228,3 +237,44 @@ def test_a_worker_is_seen_while_it_runs(queue: Jobs, blobs: Blobs, submit: Calla
     now = queue.clock
     queue.clock = lambda: now() + 61
     assert presence.here() == []
+
+
+# ------------------------------------------------------------------------------------------------------------- batches
+def test_previews_made_together_are_those_made_alone(
+    queue: Jobs, blobs: Blobs, submit: Callable[..., Job], tiny: Offer
+) -> None:
+    wishes = [{"prompt": "a ball", "seed": 1}, {"prompt": "a horse runs", "negative_prompt": "blur", "seed": 2}]
+    maker = ModelMaker(tiny.source, "cpu")
+    films = []
+    for batch in (1, 2):
+        jobs = [submit(**wish) for wish in wishes]
+        making = worker(queue, blobs, maker, batch=batch)
+        assert [making.work_once() for _ in range(3)].count(True) == 2 / batch
+        results = [queue.get(job.id).result or {} for job in jobs]
+        assert [result["recipe"].get("batch") for result in results] == [batch if batch > 1 else None] * 2
+        films.append([read_mp4(blobs.local_path(result["video"]) or "").frames.astype(int) for result in results])
+    (alone, other), (together, _) = films
+    assert np.abs(alone - together).max() <= 3 < np.abs(alone - other).max()
+
+
+def test_one_that_is_cancelled_leaves_the_others_of_its_batch(
+    queue: Jobs, blobs: Blobs, submit: Callable[..., Job]
+) -> None:
+    jobs = [submit(seed=seed) for seed in (1, 2, 3)]
+    maker = Steps(3, lambda: queue.request_cancel(jobs[1].id))
+    assert worker(queue, blobs, maker, batch=4).work_once()
+    assert [queue.get(job.id).status for job in jobs] == ["completed", "cancelled", "completed"]
+    assert len({(queue.get(job.id).result or {}).get("video") for job in jobs}) == 3
+
+
+def test_a_batch_that_fails_comes_back_one_by_one(queue: Jobs, blobs: Blobs, submit: Callable[..., Job]) -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    jobs = [submit(seed=seed) for seed in (1, 2)]
+    making = worker(queue, blobs, Steps(3, fail), batch=4)
+    making.work_once()
+    assert [queue.get(job.id).status for job in jobs] == ["queued", "queued"]
+    making._loaded = {"tiny": Steps()}
+    making.work_once()
+    assert [queue.get(job.id).status for job in jobs] == ["completed", "queued"]

@@ -87,7 +87,7 @@ def foal_caption() -> TrainConfig:
         model=foal_model(language_head=True),
         stages=(base.stages[1].replace(steps=1500, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),),
         optimizer=base.optimizer.replace(learning_rate=1e-3),  # gentle: what is there must stay
-        captions=CaptionConfig(share=0.5),
+        captions=CaptionConfig(share=1.0, weight=0.25),
     )
 
 

@@ -24,6 +24,7 @@ from happyhorse.errors import HappyhorseError
 from happyhorse.server import arena_routes, dashscope, videos
 from happyhorse.server.background import background
 from happyhorse.server.blobs import Blobs
+from happyhorse.server.documents import refusals
 from happyhorse.server.errors import FieldError, ServiceError, dashscope_body, refusal, videos_body
 from happyhorse.server.guards import Guards
 from happyhorse.server.inspection import Inspector
@@ -205,7 +206,7 @@ def _add_health(app: FastAPI, service: Service, metrics: Metrics) -> None:
         "/metrics",
         tags=["health"],
         summary="Numbers for Prometheus",
-        responses={**text, **videos.refusals(401, 403, 429, 500, 503)},
+        responses={**text, **refusals(401, 403, 429, 500, 503)},
         response_class=PlainTextResponse,
     )
     def numbers(request: Request) -> Response:

@@ -57,6 +57,11 @@ Category = Literal["portrait-and-dialogue", "foley", "ambience", "motion", "abst
 Side = Literal["left", "right", "image"]
 assert get_args(Board) == BOARDS and get_args(Category) == CATEGORIES
 
+_FILES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"video/mp4": {}, "video/webm": {}, "image/*": {}}, "description": "The file."},
+    206: {"description": "The part of it that Range asks for."},
+    416: {"description": "Range is outside of the file."},
+}
 MatchId = Annotated[str, Path(max_length=64)]
 OnBoard = Annotated[Board, Query(description="Clips of prompts alone, or of prompts with an image.")]
 InCategory = Annotated[Category | None, Query(description="All categories if left out.")]
@@ -132,7 +137,7 @@ def router(folder: FilePath | None = None) -> APIRouter:
         _remember(request, response, voter)
         return _match(laid)
 
-    @routes.get("/match/{match}/{side}", response_class=FileResponse)
+    @routes.get("/match/{match}/{side}", response_class=FileResponse, responses=_FILES)
     def file(match: MatchId, side: Side, request: Request) -> Response:
         """A clip of a match, or the image that both clips begin with."""
         with _refused():
@@ -214,7 +219,7 @@ def _refused() -> Iterator[None]:
 
 
 def _refusals() -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ErrorBody} for status in (400, 401, 403, 404, 409, 415, 422, 429, 500)}
+    return {status: {"model": ErrorBody} for status in (400, 401, 403, 404, 409, 413, 415, 429, 500, 503)}
 
 
 def _body(form: type[Form]) -> dict[str, Any]:

@@ -10,28 +10,29 @@ import dataclasses
 import math
 import unicodedata
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Path, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import WithJsonSchema
 
 from happyhorse.server.bodies import read_body
+from happyhorse.server.dashscope_forms import MODES, Done, Mode, Refusal, Synthesis, Task
 from happyhorse.server.errors import FieldError, ServiceError, unknown_model
-from happyhorse.server.forms import Form, Seed, Whole, parse
+from happyhorse.server.forms import parse
 from happyhorse.server.offers import Offer
+from happyhorse.server.orders import Medium
 from happyhorse.server.records import COMPLETED, FAILED, Job, JobNotFoundError
 from happyhorse.server.service import Service, in_thread, token_of
 from happyhorse.server.submitting import Answer, Asked, submit
 from happyhorse.server.views import seconds_text
-from happyhorse.server.wishes import Medium, Wish, orders
+from happyhorse.server.wishes import Wish, orders
 
 DIALECT = "dashscope"
 PREFIX = "/api/v1/"
 PROMPT_WEIGHT_MAX = 5000
 """Characters; Chinese ones count twice."""
-RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "4:5", "5:4", "9:21", "21:9")
 STATES = {
     "queued": "PENDING",
     "in_progress": "RUNNING",
@@ -41,118 +42,15 @@ STATES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Mode:
-    """What a hosted model takes."""
-
-    media: dict[str, tuple[int, int]]
-    """How many of each type, at least and at most."""
-    ratio: bool = True
-    audio_setting: bool = False
-    refusal: str = ""
-    """Why models here cannot do it."""
-
-
-_T2V = Mode({})
-_I2V = Mode({"first_frame": (1, 1)}, ratio=False)
-_R2V = Mode({"reference_image": (1, 9)}, refusal="makes no clips from reference images; give a first_frame (i2v)")
-_EDIT = Mode(
-    {"video": (1, 1), "reference_image": (0, 5)},
-    ratio=False,
-    audio_setting=True,
-    refusal="changes no pictures; POST /v1/videos/edits with generate_sound gives a film new sound",
-)
-MODES = {
-    **{
-        f"happyhorse-{version}-{name}": mode
-        for version in ("1.0", "1.1")
-        for name, mode in (("t2v", _T2V), ("i2v", _I2V), ("r2v", _R2V))
-    },
-    "happyhorse-1.0-video-edit": _EDIT,
-}
-
-
-class Media(Form):
-    type: Literal["first_frame", "reference_image", "video"]
-    url: str = Field(min_length=1, description="https:, where this server may fetch from it, or data:.")
-
-
-class Input(Form):
-    prompt: str | None = None
-    media: list[Media] = Field(default_factory=list, max_length=16)
-
-
-class Parameters(Form):
-    resolution: Literal["480P", "720P", "1080P"] = "1080P"
-    ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4", "4:5", "5:4", "9:21", "21:9"] | None = None
-    duration: Annotated[Whole, Field(ge=3, le=15)] = 5
-    watermark: bool = False
-    seed: Seed | None = None
-    audio_setting: Literal["auto", "origin"] | None = None
-
-
-class Synthesis(Form):
-    """A clip to be made."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {
-                "model": "happyhorse-1.1-t2v",
-                "input": {"prompt": "a red ball bounces on wood"},
-                "parameters": {"resolution": "480P", "ratio": "16:9", "duration": 3, "seed": 7},
-            }
-        },
-    )
-
-    model: str = Field(max_length=128, description=f"One of {', '.join(MODES)}.")
-    input: Input
-    parameters: Parameters = Field(default_factory=Parameters)
-
-
-class TaskOutput(BaseModel):
-    task_id: str
-    task_status: Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED", "UNKNOWN"]
-    submit_time: str | None = None
-    scheduled_time: str | None = None
-    end_time: str | None = None
-    orig_prompt: str | None = None
-    video_url: str | None = None
-    code: str | None = None
-    message: str | None = None
-    model: str | None = Field(None, description="The model that really makes it.")
-    size: str | None = Field(None, description="The size that is really made.")
-    notes: list[str] | None = None
-
-
-class Usage(BaseModel):
-    duration: float
-    output_video_duration: float
-    video_count: int
-    SR: int
-    ratio: str
-
-
-class Task(BaseModel):
-    request_id: str
-    output: TaskOutput
-    usage: Usage | None = None
-
-
-class Done(BaseModel):
-    request_id: str
-
-
-class Refusal(BaseModel):
-    code: str
-    message: str
-    request_id: str
-
-
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Refusal, "description": "Refused, with a code and a sentence."} for status in statuses}
 
 
+Async = Annotated[
+    str | None,
+    Header(alias="X-DashScope-Async", description="Must be there."),
+    WithJsonSchema({"type": "string", "enum": ["enable"]}),
+]
 TaskId = Annotated[str, Path(description="A task_id.", examples=["video_019a5f2c1d3e4b5a6978c0de"])]
 _READING = (400, 401, 403, 429, 500, 503)
 
@@ -172,7 +70,7 @@ def router(service: Service) -> APIRouter:
     )
     async def synthesise(
         request: Request,
-        asynchronous: Annotated[str | None, Header(alias="X-DashScope-Async", description="enable")] = None,
+        asynchronous: Async = None,
         key: Annotated[str | None, Header(alias="Idempotency-Key")] = None,
     ) -> Response:
         """Submits a task; ask for it by its id."""

@@ -12,11 +12,11 @@ from typing import Any
 
 from happyhorse.errors import ConfigError
 from happyhorse.server.offers import Offer
+from happyhorse.server.orders import Order, RenderOrder, read_order
 from happyhorse.server.progress import windows
 from happyhorse.server.records import COMPLETED, Job
 from happyhorse.server.service import Service
 from happyhorse.server.views import seconds_text
-from happyhorse.server.wishes import Order, RenderOrder
 from happyhorse.types import ClipShape
 
 LOOKED_AT = 100
@@ -67,7 +67,7 @@ def estimate(service: Service, offer: Offer, orders: Sequence[Order | RenderOrde
 def work_of(job: Job) -> float:
     """Units of work of a job; 0 for one of another version."""
     try:
-        return work((RenderOrder if job.kind == "render" else Order).from_dict(job.request))
+        return work(read_order(job.kind, job.request))
     except ConfigError:
         return 0.0
 

@@ -11,10 +11,10 @@ from happyhorse.errors import MediaError
 from happyhorse.server.errors import FieldError, naming
 from happyhorse.server.fetching import fetch
 from happyhorse.server.inspection import Facts
+from happyhorse.server.orders import Medium
 from happyhorse.server.records import COMPLETED, Job
 from happyhorse.server.service import Caller, Service
 from happyhorse.server.uploads import accept, recognised
-from happyhorse.server.wishes import Medium
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from happyhorse.sampling.given import FPS, SAMPLE_RATE, Given, load_film, load_i
 from happyhorse.sampling.loop import loop
 from happyhorse.sampling.pipeline import Pipeline, Progress
 from happyhorse.sampling.render import Preview, Renderer, as_preview
+from happyhorse.server.batches import fits_batch, make_together
 from happyhorse.server.making import Made, Media, made
-from happyhorse.server.wishes import Medium, Order, RenderOrder
+from happyhorse.server.orders import Medium, Order, RenderOrder
 from happyhorse.types import Latents
 
 LOADERS: Mapping[str, Callable[[Any], Any]] = {
@@ -50,6 +51,18 @@ class ModelMaker:
         task = _Task(media, progress, list(order.notes))
         with _memory_errors():
             return self._render(order, task) if isinstance(order, RenderOrder) else self._generate(order, task)
+
+    def make_together(self, orders: Sequence[Order | RenderOrder], media: Media, progress: Progress) -> list[Made]:
+        """Carries out orders that differ in prompt and seed alone: in one batch if they can be, else one by one."""
+        plain = [order for order in orders if isinstance(order, Order) and fits_batch(order)]
+        if len(plain) < len(orders):
+            return [self.make(order, _inside(media, number), progress) for number, order in enumerate(orders)]
+        with _memory_errors():
+            clips = make_together(self._pipeline, [order.request() for order in plain], progress)
+        return [
+            _Task(_inside(media, number), progress, list(order.notes)).hand_in(clip, "clip.mp4")
+            for number, (order, clip) in enumerate(zip(plain, clips, strict=True))
+        ]
 
     def _generate(self, order: Order, task: _Task) -> Made:
         if start := order.medium("start"):
@@ -114,6 +127,13 @@ class _Task:
         return made(clip, self.write(clip, name, sound_of), self.notes, self.timings)
 
 
+def _inside(media: Media, number: int) -> Media:
+    """A folder of its own for each order."""
+    folder = media.folder / str(number)
+    folder.mkdir()
+    return dataclasses.replace(media, folder=folder)
+
+
 def _given(order: Order, media: Media) -> Iterator[tuple[str, Any]]:
     for name, load in LOADERS.items():
         if medium := order.medium(name):
@@ -156,6 +176,9 @@ class StubMaker:
         recipe = {"happyhorse": "stub", "prompt": order.prompt, "seed": order.seed, "size": "32x32"}
         clip = Clip(frames, np.zeros((1, SAMPLE_RATE // 2), np.float32), FPS, SAMPLE_RATE, recipe, {"denoise": seconds})
         return _Task(media, progress, list(order.notes)).hand_in(clip, "clip.mp4")
+
+    def make_together(self, orders: Sequence[Order | RenderOrder], media: Media, progress: Progress) -> list[Made]:
+        return [self.make(order, _inside(media, number), progress) for number, order in enumerate(orders)]
 
 
 def stub_seconds(prompt: str) -> float:

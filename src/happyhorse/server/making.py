@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,11 +15,11 @@ from safetensors.torch import save
 
 from happyhorse.clip import Clip
 from happyhorse.codecs.images import fit_image, jpeg
-from happyhorse.errors import ConfigError, MediaError
+from happyhorse.errors import MediaError
 from happyhorse.sampling.extend import Start
 from happyhorse.sampling.pipeline import Progress
 from happyhorse.server.blobs import Blobs
-from happyhorse.server.wishes import Medium, Order, RenderOrder
+from happyhorse.server.orders import Medium, Order, RenderOrder
 from happyhorse.types import Latents
 
 THUMBNAIL_SIDE_MAX = 512
@@ -48,15 +48,7 @@ class Maker(Protocol):
 
     def make(self, order: Order | RenderOrder, media: Media, progress: Progress) -> Made: ...
 
-
-def read_order(kind: str, request: dict[str, Any]) -> Order | RenderOrder:
-    """What a job asks for. Raises ConfigError for one of another version of the service."""
-    try:
-        return (RenderOrder if kind == "render" else Order).from_dict(request)
-    except ConfigError as error:
-        raise ConfigError(
-            f"the job was submitted to another version of the service; submit it again ({error})"
-        ) from error
+    def make_together(self, orders: Sequence[Order | RenderOrder], media: Media, progress: Progress) -> list[Made]: ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,10 +84,8 @@ class _Now(Collector):
         for status, count in self._queue.counts().items():
             found.add_metric([status], count)
         yield found
-        here = self._presence.here()
         yield _gauge("oldest_waiting_seconds", "Age of the oldest waiting job.", self._queue.oldest_waiting())
-        yield _gauge("workers", "Workers seen in the last minute.", len(here))
-        yield _gauge("workers_busy", "Of them those that are at a job.", sum(bool(worker.job) for worker in here))
+        yield _gauge("workers", "Workers seen in the last minute.", len(self._presence.here()))
         yield _gauge("listeners", "Open event streams.", self._listeners())
         yield _gauge("webhooks_owed", "Messages to webhooks that are not delivered yet.", self._outbox.owed())
 

@@ -24,7 +24,6 @@ workers = Table(
     Column("device", String(64), nullable=False),
     Column("pid", BigInteger, nullable=False),
     Column("seen_at", Double, nullable=False),
-    Column("job", String(30), nullable=False),
 )
 
 
@@ -36,8 +35,6 @@ class Seen:
     device: str
     pid: int
     seen_at: float
-    job: str
-    """What it makes; "" if it waits."""
 
 
 class Presence:
@@ -50,10 +47,10 @@ class Presence:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             _METADATA.create_all(connection)
 
-    def say(self, name: str, device: str, pid: int, job: str = "") -> None:
+    def say(self, name: str, device: str, pid: int) -> None:
         """That a worker is alive."""
         now = self._queue.clock()
-        values = {"device": device[:64], "pid": pid, "seen_at": now, "job": job}
+        values = {"device": device[:64], "pid": pid, "seen_at": now}
         with self._queue.database.write() as connection:
             there = workers.update().where(workers.c.name == name).values(values)
             if not connection.execute(there).rowcount:

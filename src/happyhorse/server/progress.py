@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from happyhorse.sampling.extend import overlap
 from happyhorse.sampling.given import FPS
-from happyhorse.server.wishes import Order, RenderOrder
+from happyhorse.server.orders import Order, RenderOrder
 from happyhorse.types import ClipShape
 
 Stages = tuple[tuple[str, float], ...]

@@ -25,6 +25,7 @@ _AT_LEAST = {
     "lease_seconds": 1,
     "attempts": 1,
     "previews_max": 1,
+    "batch": 0,
     "queue_max": 1,
     "sync_seconds": 0,
     "body_mib": 1,
@@ -61,6 +62,8 @@ class Settings(Config):
     """Names or folders of the models that are offered; the first is the default."""
     workers: tuple[str, ...] = ("auto",)
     """A device for each worker process: cpu, cuda:0, ...; "auto": one for each GPU, else one on the CPU; "none"."""
+    batch: int = 0
+    """Previews of one kind that a worker makes at once; 0: 4 on a GPU, 1 on a CPU, where more save nothing."""
     keys: bool | None = None
     """Whether API keys are asked for; None: if other machines can reach the address."""
     pepper: str = ""
@@ -154,6 +157,10 @@ class Settings(Config):
     @property
     def store_url(self) -> str | Path:
         return self.store or self.folder / "blobs"
+
+    def batch_on(self, device: str) -> int:
+        """Previews that a worker on a device makes at once."""
+        return self.batch or (1 if device.startswith("cpu") else 4)
 
     @property
     def limits(self) -> Limits:

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from happyhorse.errors import ConfigError
 from happyhorse.sampling.given import FPS
 from happyhorse.sampling.request import SEED_MAX, checked_whole
 from happyhorse.server.bodies import sent
@@ -16,10 +15,11 @@ from happyhorse.server.estimates import estimate
 from happyhorse.server.forms import CreateVideo, Edit, Extend, Reference, Remix, Render, parse
 from happyhorse.server.intake import Intake, reference_url
 from happyhorse.server.offers import Offer
+from happyhorse.server.orders import Medium, Order, RenderOrder, read_order
 from happyhorse.server.records import COMPLETED, QUEUED, Job, Submission, Webhook
 from happyhorse.server.service import Caller, Service, new_group
 from happyhorse.server.targets import target_of
-from happyhorse.server.wishes import Medium, Order, RenderOrder, Wish, checked_texts, notes_of, orders, render_order
+from happyhorse.server.wishes import Wish, checked_texts, notes_of, orders, render_order
 
 REFERENCES = {
     "input_reference": ("image", "image"),
@@ -193,7 +193,8 @@ def remix(asked: Asked, job: str) -> Answer:
     if source.kind == "render":
         raise FieldError(None, f"{job} is a render; remix its preview, {source.request['source']}", "not_remixable")
     offer = asked.service.offers.find(source.model)
-    order = checked_source(source)
+    order = read_order(source.kind, source.request)
+    assert isinstance(order, Order)
     prompt, _ = checked_texts(form.prompt, order.negative_prompt)
     with naming("seed"):
         seed = checked_whole("seed", order.seed if form.seed is None else form.seed, 0, SEED_MAX)
@@ -280,11 +281,3 @@ def _clip(asked: Asked, form: Extend | Edit) -> tuple[Job | None, Medium, dict[s
     assert file is not None
     medium = asked.intake.file("video", "video", file)
     return None, medium, {"video": medium.blob}
-
-
-def checked_source(job: Job) -> Order:
-    """The order of a job. Raises FieldError for one of another version of the service."""
-    try:
-        return Order.from_dict(job.request)
-    except ConfigError as error:
-        raise FieldError(None, f"{job.id} was made by another version of this service") from error

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Path, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from happyhorse.server import submitting
 from happyhorse.server.bodies import read_body
+from happyhorse.server.contents import content, tag
+from happyhorse.server.documents import EVENT, READING, SENDING, refusals, takes
 from happyhorse.server.errors import FieldError, ServiceError
-from happyhorse.server.forms import CreateVideo, Edit, Extend, Form, ListOrder, Nothing, Remix, Render, Variant, parse
-from happyhorse.server.records import COMPLETED, FAILED, STATUSES, Job
+from happyhorse.server.forms import CreateVideo, Edit, Extend, ListOrder, Nothing, Remix, Render, Variant, parse
+from happyhorse.server.records import COMPLETED, FAILED, STATUSES
 from happyhorse.server.service import Caller, Service, in_thread, token_of
 from happyhorse.server.sse import Listeners, last_event, stream
 from happyhorse.server.submitting import REFERENCES, Answer, Asked
@@ -41,42 +43,6 @@ Key = Annotated[
         description="A repeated request with the same key finds the first one's job instead of making another.",
     ),
 ]
-_BLOCK = 2**18
-_REFUSALS = {
-    400: "A field is missing, unknown or out of its range.",
-    401: "No API key, or one that is not good here.",
-    403: "The key may not do this.",
-    404: "There is no such video or model.",
-    409: "The idempotency key was used before, or the video is not finished.",
-    413: "The body is too large.",
-    415: "The body is of a type that is not taken.",
-    429: "Too many requests, or too many jobs wait; Retry-After says when to ask again.",
-    500: "A mistake of the service.",
-    503: "The service cannot reach its database.",
-}
-_READING = (400, 401, 403, 404, 429, 500, 503)
-_SENDING = tuple(_REFUSALS)
-
-
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Error answers, for the OpenAPI page."""
-    return {
-        status: {"model": ErrorBody, "description": _REFUSALS.get(status, "The clip failed.")} for status in statuses
-    }
-
-
-def takes(form: type[Form], files: Sequence[str] = (), required: bool = True) -> dict[str, Any]:
-    """A request body for the OpenAPI page: JSON, or a form in which some fields may be files."""
-    schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    fields = dict(schema["properties"])
-    for name in files:
-        fields[name] = {"type": "string", "format": "binary", "description": "A file."}
-    form_schema = {**schema, "properties": fields}
-    if not files:
-        return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
-    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form_schema}}
-    return {"requestBody": {"required": required, "content": content}}
 
 
 async def ask(
@@ -109,7 +75,7 @@ def router(service: Service, listeners: Listeners) -> APIRouter:
 
 # ----------------------------------------------------------------------------------------------------------- submitting
 def _add_submitting(routes: APIRouter, service: Service) -> None:
-    made = {200: {"model": Videos | Estimate}, **refusals(*_SENDING)}
+    made = {200: {"model": Videos | Estimate}, **refusals(*SENDING)}
 
     @routes.post(
         "/v1/videos", openapi_extra=takes(CreateVideo, tuple(REFERENCES)), responses=made, summary="Make clips"
@@ -160,7 +126,7 @@ def _add_waiting(routes: APIRouter, service: Service, listeners: Listeners) -> N
     @routes.post(
         "/v1/videos/sync",
         openapi_extra=takes(CreateVideo, tuple(REFERENCES)),
-        responses={200: film, **refusals(*_SENDING, 422), **late},
+        responses={200: film, **refusals(*SENDING, 422), **late},
         response_class=Response,
         summary="Make a clip and wait for it",
     )
@@ -191,7 +157,7 @@ def _one_clip(asked: Asked) -> Answer:
 
 # -------------------------------------------------------------------------------------------------------------- reading
 def _add_reading(routes: APIRouter, service: Service) -> None:
-    @routes.get("/v1/videos", responses={200: {"model": VideoList}, **refusals(*_READING)}, summary="List videos")
+    @routes.get("/v1/videos", responses={200: {"model": VideoList}, **refusals(*READING)}, summary="List videos")
     def list_videos(
         request: Request,
         after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
@@ -206,7 +172,7 @@ def _add_reading(routes: APIRouter, service: Service) -> None:
         return JSONResponse(listing(page.jobs, page.more))
 
     @routes.get(
-        "/v1/videos/{video_id}", responses={200: {"model": Video}, **refusals(*_READING)}, summary="Look at a video"
+        "/v1/videos/{video_id}", responses={200: {"model": Video}, **refusals(*READING)}, summary="Look at a video"
     )
     def retrieve(video_id: VideoId, request: Request) -> Response:
         """A job: its status, its progress, and once it is completed how it was made."""
@@ -226,7 +192,7 @@ def _add_reading(routes: APIRouter, service: Service) -> None:
 
     @routes.get(
         "/v1/videos/{video_id}/content",
-        responses={**answers, **refusals(*_READING)},
+        responses={**answers, **refusals(*READING)},
         response_class=Response,
         summary="Download a clip",
     )
@@ -241,8 +207,8 @@ def _add_reading(routes: APIRouter, service: Service) -> None:
         linked = service.link_holds(video_id, expires, signature)
         caller = Caller() if linked else _reader(service, request)
         job = service.queue.get(video_id, caller.sees)
-        if job.result and request.headers.get("if-none-match") == _tag(job, variant):
-            return Response(status_code=304, headers={"ETag": _tag(job, variant)})
+        if job.result and request.headers.get("if-none-match") == tag(job, variant):
+            return Response(status_code=304, headers={"ETag": tag(job, variant)})
         return content(service, job, variant)
 
     @routes.get(
@@ -268,42 +234,10 @@ def _reader(service: Service, request: Request) -> Caller:
     return service.caller(token_of(request), "read")
 
 
-def _tag(job: Job, variant: str) -> str:
-    return f'"{(job.result or {}).get(variant, "")}"'
-
-
-def content(service: Service, job: Job, variant: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A file of a finished job. Raises ServiceError 404 for one that is not finished, or whose file is gone."""
-    if job.status != COMPLETED or not job.result:
-        raise ServiceError(404, "not_ready", f"{job.id} is {job.status}; there is no {variant} until it is completed")
-    blob = job.result.get(variant)
-    if not blob or not service.blobs.exists(blob):
-        raise ServiceError(404, "gone", f"the {variant} of {job.id} is not there any more")
-    kind, ending = ("video/mp4", "mp4") if variant == "video" else ("image/jpeg", "jpg")
-    name = f"{job.id}.{ending}" if variant == "video" else f"{job.id}-{variant}.{ending}"
-    kept = {
-        "ETag": _tag(job, variant),
-        "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Disposition": f'inline; filename="{name}"',
-        **(headers or {}),
-    }
-    path = service.blobs.local_path(blob)
-    if path is not None:
-        return FileResponse(path, media_type=kind, headers=kept)
-    length = {"Content-Length": str(service.blobs.size(blob))}
-    return StreamingResponse(_blocks(service, blob), media_type=kind, headers={**kept, **length})
-
-
-def _blocks(service: Service, blob: str) -> Iterator[bytes]:
-    with service.blobs.open(blob) as file:
-        while block := file.read(_BLOCK):
-            yield block
-
-
 # ------------------------------------------------------------------------------------------------------------- changing
 def _add_changing(routes: APIRouter, service: Service) -> None:
     @routes.delete(
-        "/v1/videos/{video_id}", responses={200: {"model": Deleted}, **refusals(*_READING)}, summary="Delete a video"
+        "/v1/videos/{video_id}", responses={200: {"model": Deleted}, **refusals(*READING)}, summary="Delete a video"
     )
     def delete(video_id: VideoId, request: Request) -> Response:
         """Forgets a job, whatever its state, and its clip; a worker that is at it stops."""
@@ -314,7 +248,7 @@ def _add_changing(routes: APIRouter, service: Service) -> None:
     @routes.post(
         "/v1/videos/{video_id}/cancel",
         openapi_extra=takes(Nothing, required=False),
-        responses={200: {"model": Video}, **refusals(*_READING, 413, 415)},
+        responses={200: {"model": Video}, **refusals(*READING, 413, 415)},
         summary="Cancel a video",
     )
     async def cancel(video_id: VideoId, request: Request) -> Response:
@@ -328,7 +262,7 @@ def _add_events(routes: APIRouter, service: Service, listeners: Listeners) -> No
     """The stream of a job's events."""
     told_of = {
         200: {
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": EVENT}},
             "description": "Events: queued, started, progress, ..., completed, failed, cancelled; each has a number.",
         },
         204: {"description": "Everything was told; nothing more will happen."},
@@ -336,7 +270,7 @@ def _add_events(routes: APIRouter, service: Service, listeners: Listeners) -> No
 
     @routes.get(
         "/v1/videos/{video_id}/events",
-        responses={**told_of, **refusals(*_READING)},
+        responses={**told_of, **refusals(*READING)},
         response_class=StreamingResponse,
         summary="Listen to a video",
         tags=["videos"],

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from happyhorse.codecs.text import Tokenizer
-from happyhorse.config import Config
 from happyhorse.errors import ConfigError, PromptError, SizeError
 from happyhorse.sampling.extend import SECONDS_MAX as EXTENDED_MAX
 from happyhorse.sampling.given import FPS, SLACK
@@ -21,28 +20,12 @@ from happyhorse.sampling.loop import parts
 from happyhorse.sampling.request import SEED_MAX, Request, check_seconds, checked_prompt, checked_whole, make_request
 from happyhorse.server.errors import FieldError, naming
 from happyhorse.server.offers import Offer, Size
+from happyhorse.server.orders import Medium, Order, RenderOrder
 from happyhorse.types import ClipShape
 
 USER_MAX = 256
 MEDIA = ("image", "last_image", "audio", "video")
 """What a clip can be made around, as in ``sampling.given.Given``."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Medium(Config):
-    """A picture, sound or film that was given, checked and kept."""
-
-    blob: str
-    """Its content hash."""
-    media_type: str
-    bytes: int
-    width: int = 0
-    height: int = 0
-    seconds: float = 0.0
-
-    @property
-    def aspect(self) -> float | None:
-        return self.width / self.height if self.height else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,84 +52,6 @@ class Wish:
     """The clip that is gone on from."""
     user: str | None = None
     """Whoever the client asks for; noted, never used."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Order(Config):
-    """One clip to be made, complete: what a worker reads."""
-
-    prompt: str
-    negative_prompt: str
-    seed: int
-    size: str
-    """ "WxH" of what the client gets."""
-    preview: str
-    """ "WxH" of what is made first; the same unless it is rendered."""
-    seconds: float
-    """Length of what the client gets."""
-    window: float
-    """Length of what the model makes at a time; the same unless a clip goes on."""
-    steps: int
-    guidance: tuple[float, float]
-    """For the picture and the sound."""
-    sampler: str
-    shift: float
-    loop: bool = False
-    media: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Fields of Medium by the names in MEDIA, and "start"."""
-    notes: tuple[str, ...] = ()
-    """What was asked for in vain."""
-    user: str | None = None
-
-    @property
-    def rendered(self) -> bool:
-        return self.size != self.preview
-
-    def medium(self, name: str) -> Medium | None:
-        return Medium.from_dict(self.media[name]) if name in self.media else None
-
-    def request(self) -> Request:
-        """What the model is asked."""
-        width, height = map(int, self.preview.split("x"))
-        return Request(
-            prompt=self.prompt,
-            negative=self.negative_prompt,
-            shape=ClipShape(self.window, height, width),
-            seed=self.seed,
-            steps=self.steps,
-            guidance=self.guidance,
-            sampler=self.sampler,
-            shift=self.shift,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self.to_dict(), "guidance": list(self.guidance), "notes": list(self.notes)}
-
-
-@dataclasses.dataclass(frozen=True)
-class RenderOrder(Config):
-    """A clip that was made, to be rendered: what a worker reads."""
-
-    prompt: str
-    seed: int
-    size: str
-    """ "WxH" of the render."""
-    preview: str
-    seconds: float
-    steps: int
-    source: str
-    """Id of the job that made the clip."""
-    video: str
-    """Hash of its file."""
-    latents: str | None = None
-    """Hash of what it was decoded from; it is encoded again where that is gone."""
-    image: dict[str, Any] | None = None
-    """Fields of the Medium that it begins with."""
-    notes: tuple[str, ...] = ()
-    user: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self.to_dict(), "notes": list(self.notes)}
 
 
 def orders(wish: Wish, offer: Offer, previews_max: int = 8) -> list[Order]:

@@ -30,27 +30,18 @@ from happyhorse.server.blobs import Blobs
 from happyhorse.server.errors import failure
 from happyhorse.server.jobs import Jobs
 from happyhorse.server.makers import ModelMaker, StubMaker
-from happyhorse.server.making import Made, Maker, Media, read_order
+from happyhorse.server.making import Made, Maker, Media
 from happyhorse.server.offers import Offers
+from happyhorse.server.orders import read_order
 from happyhorse.server.presence import SEEN_EVERY, Presence
-from happyhorse.server.progress import Track, stage_text, stages_of
+from happyhorse.server.progress import stages_of
+from happyhorse.server.pulse import Interrupted, Pulse, Pulses
 from happyhorse.server.records import Job, JobStoreError
 from happyhorse.server.settings import Settings
 
 IDLE_SECONDS = 0.2
 """Between two looks for work."""
-TELL_EVERY = 0.2
-"""Least seconds between two messages of progress."""
-BEAT_EVERY = 1.0
-"""Most seconds between two signs that a job is alive."""
-SILENT_MAX = 1800.0
-"""Seconds that one step may take; a worker that is silent for longer hangs, and is ended."""
-EXIT_HANGS = 70
 log = logging.getLogger("happyhorse.worker")
-
-
-class Interrupted(Exception):
-    """Raised out of a pipeline's step: the job is not to be finished here."""
 
 
 class Worker:
@@ -64,16 +55,15 @@ class Worker:
         *,
         lease_seconds: float = 30.0,
         device: str = "cpu",
+        batch: int = 1,
         name: str | None = None,
     ) -> None:
-        """``makers``: how to load each model that is taken jobs of, by name."""
+        """``makers``: how to load each model that is taken jobs of, by name; ``batch``: previews made at once."""
         self.name = name or f"{socket.gethostname()}:{os.getpid()}:{device}:{secrets.token_hex(3)}"[-255:]
         self.stopping = threading.Event()
-        self._queue, self._blobs, self._device = queue, blobs, device
+        self._queue, self._blobs, self.device = queue, blobs, device
         self._makers, self._loaded = makers, dict[str, Maker]()
-        self._lease = lease_seconds
-        self.job: str = ""
-        """What is being made; "" while waiting."""
+        self._lease, self._batch = lease_seconds, batch
 
     def stop(self) -> None:
         """The next step is the last one; the job is given back."""
@@ -88,57 +78,93 @@ class Worker:
                     self.stopping.wait(IDLE_SECONDS)
 
     def work_once(self) -> bool:
-        """Takes a job and ends it, in whichever way. Returns whether there was one."""
+        """Takes a job, or several that go together, and ends it, in whichever way. Returns whether there was one."""
         try:
-            job = self._queue.claim(self.name, list(self._makers), self._lease)
+            jobs = self._queue.claim_batch(self.name, list(self._makers), self._lease, self._batch)
         except JobStoreError as error:
             log.warning("no jobs to be had: %s", error)
             self.stopping.wait(1.0)
             return False
-        if job is None:
-            return False
-        self.job = job.id
-        try:
-            self._work(job)
-        except JobStoreError as error:
-            log.warning("%s: what became of it could not be said, it will be taken up again: %s", job.id, error)
-        finally:
-            self.job = ""
-        return True
+        if len(jobs) == 1:
+            self._work(jobs[0])
+        elif jobs:
+            self._work_together(jobs)
+        return bool(jobs)
 
     def load(self, model: str) -> Maker:
         """The maker of a model, which stays loaded."""
         if model not in self._loaded:
             began = time.perf_counter()
             self._loaded[model] = self._makers[model]()
-            log.info("loaded %s on %s in %.1f s", model, self._device, time.perf_counter() - began)
+            log.info("loaded %s on %s in %.1f s", model, self.device, time.perf_counter() - began)
         return self._loaded[model]
 
     def _work(self, job: Job) -> None:
         try:
-            with Pulse(self._queue, job, self.name, self._lease, self.stopping) as pulse:
+            with self._pulse(job) as pulse:
                 result = self._make(job, pulse)
         except Interrupted:
-            self._let_go(job)
+            self._end(job, self._let_go)
         except Exception as error:
-            self._fail(job, error)
+            self._end(job, self._fail, error)
         else:
-            self._complete(job, result)
+            self._end(job, self._complete, result)
+
+    def _work_together(self, jobs: Sequence[Job]) -> None:
+        with contextlib.ExitStack() as stack:
+            pulses = [stack.enter_context(self._pulse(job)) for job in jobs]
+            together = Pulses(pulses)
+            try:
+                results = self._make_together(jobs, together)
+            except Interrupted:
+                results = {}
+            except Exception as error:
+                # They come back one by one, so that only the one that cannot be made fails.
+                for pulse in together.alive:
+                    self._end(pulse.job, self._fail, error, True)
+                results, together.alive = {}, []
+        alive = {pulse.job.id for pulse in together.alive}
+        for job in jobs:
+            if job.id in alive and job.id in results:
+                self._end(job, self._complete, results[job.id])
+            else:
+                self._end(job, self._let_go)
+
+    def _pulse(self, job: Job) -> Pulse:
+        return Pulse(self._queue, job, self.name, self._lease, self.stopping)
+
+    def _end(self, job: Job, how: Callable[..., None], *facts: Any) -> None:
+        """Says what became of a job."""
+        try:
+            how(job, *facts)
+        except JobStoreError as error:
+            log.warning("%s: what became of it could not be said, it will be taken up again: %s", job.id, error)
 
     def _make(self, job: Job, pulse: Pulse) -> dict[str, Any]:
         began = time.perf_counter()
-        order = read_order(job.kind, job.request)
-        maker = self.load(job.model)
-        pulse.track = Track(stages_of(order))
-        _forget_peak()
+        order, maker = read_order(job.kind, job.request), self.load(job.model)
+        pulse.goes_through(stages_of(order))
+        forget_peak()
         with tempfile.TemporaryDirectory(prefix="happyhorse-") as folder:
             made = maker.make(order, Media(self._blobs, Path(folder)), pulse)
-            facts = {
-                "inference_seconds": round(time.perf_counter() - began, 3),
-                "peak_memory_mb": _peak_mib(self._device),
-            }
+            facts = self._facts(time.perf_counter() - began)
             pulse.check()
             return {**store(self._blobs, made), **facts}
+
+    def _make_together(self, jobs: Sequence[Job], pulses: Pulses) -> dict[str, dict[str, Any]]:
+        """The results of jobs that differ in prompt and seed alone, by id."""
+        began = time.perf_counter()
+        orders = [read_order(job.kind, job.request) for job in jobs]
+        for pulse, order in zip(list(pulses.alive), orders, strict=True):
+            pulse.goes_through(stages_of(order))
+        forget_peak()
+        with tempfile.TemporaryDirectory(prefix="happyhorse-") as folder:
+            everything = self.load(jobs[0].model).make_together(orders, Media(self._blobs, Path(folder)), pulses)
+            facts = self._facts((time.perf_counter() - began) / len(jobs))
+            return {job.id: {**store(self._blobs, made), **facts} for job, made in zip(jobs, everything, strict=True)}
+
+    def _facts(self, seconds: float) -> dict[str, float]:
+        return {"inference_seconds": round(seconds, 3), "peak_memory_mb": peak_mib(self.device)}
 
     def _complete(self, job: Job, result: dict[str, Any]) -> None:
         """Tries again for as long as a lease lasts when the database does not answer: the work is done."""
@@ -160,60 +186,11 @@ class Worker:
         else:
             log.warning("%s is not ours any more", job.id)
 
-    def _fail(self, job: Job, error: Exception) -> None:
+    def _fail(self, job: Job, error: Exception, again: bool = False) -> None:
         expected = isinstance(error, HappyhorseError)
         log.log(logging.WARNING if expected else logging.ERROR, "%s failed: %s", job.id, error, exc_info=not expected)
         # A full disk or a store that does not answer may be better the next time; a prompt will not be.
-        self._queue.fail(job, self.name, **failure(error), retry=isinstance(error, OutputError))
-
-
-class Pulse:
-    """Keeps a job's lease while the block lasts, and is told of the pipeline's progress: ``pulse(stage, done, total)``.
-
-    Raises Interrupted out of that call if the job is not to be finished.
-    """
-
-    def __init__(self, queue: Jobs, job: Job, worker: str, lease_seconds: float, stopping: threading.Event) -> None:
-        self.track = Track((("", 1.0),))
-        self._queue, self._job, self._worker, self._lease = queue, job, worker, lease_seconds
-        self._stopping, self._lost, self._ended = stopping, threading.Event(), threading.Event()
-        self._said = self._heard = time.monotonic()
-        self._thread = threading.Thread(target=self._beat, name=f"pulse of {job.id}", daemon=True)
-
-    def __enter__(self) -> Pulse:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        self.check()
-        percent, now = self.track(stage, done, total), time.monotonic()
-        self._heard = now
-        if now - self._said >= TELL_EVERY:
-            self._said = now
-            self._tell(percent, stage_text(stage, done, total))
-            self.check()
-
-    def check(self) -> None:
-        """Raises Interrupted if the job is not to be finished."""
-        if self._stopping.is_set() or self._lost.is_set():
-            raise Interrupted
-
-    def _tell(self, progress: float | None = None, stage: str | None = None) -> None:
-        # A database that does not answer for a moment is no reason to drop the work; the lease decides.
-        with contextlib.suppress(JobStoreError):
-            if not self._queue.heartbeat(self._job, self._worker, self._lease, progress, stage):
-                self._lost.set()
-
-    def _beat(self) -> None:
-        while not self._ended.wait(min(BEAT_EVERY, self._lease / 4)):
-            if time.monotonic() - self._heard > SILENT_MAX:
-                log.error("%s: no step in %g s; this worker hangs and ends", self._job.id, SILENT_MAX)
-                os._exit(EXIT_HANGS)
-            self._tell()
+        self._queue.fail(job, self.name, **failure(error), retry=again or isinstance(error, OutputError))
 
 
 def store(blobs: Blobs, made: Made) -> dict[str, Any]:
@@ -239,7 +216,7 @@ def _saying(presence: Presence, worker: Worker):
     def say() -> None:
         while True:
             with contextlib.suppress(JobStoreError):
-                presence.say(worker.name, worker._device, os.getpid(), worker.job)
+                presence.say(worker.name, worker.device, os.getpid())
             if ended.wait(SEEN_EVERY):
                 return
 
@@ -254,13 +231,13 @@ def _saying(presence: Presence, worker: Worker):
             presence.leave(worker.name)
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Starts counting peak memory anew, where Linux lets it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_mib(device: str) -> float:
+def peak_mib(device: str) -> float:
     """MiB that this process had at most; on a GPU, that its tensors took there."""
     if device.startswith("cuda"):
         import torch
@@ -295,7 +272,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         queue = Jobs(settings.database_url, keep_seconds=settings.keep_seconds)
         makers = makers_of(Offers.load(settings.models), asked.device, settings.stub)
         worker = Worker(
-            queue, Blobs(settings.store_url), makers, lease_seconds=settings.lease_seconds, device=asked.device
+            queue,
+            Blobs(settings.store_url),
+            makers,
+            lease_seconds=settings.lease_seconds,
+            device=asked.device,
+            batch=settings.batch_on(asked.device),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())

@@ -94,14 +94,13 @@ class Gate:
 class Studio:
     """A running service."""
 
-    def __init__(self, folder: Path, model: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, model: str, **settings: Any) -> None:
         from happyhorse.server.app import create_app
         from happyhorse.server.settings import Settings
         from happyhorse.server.worker import Worker, makers_of
 
         self.gate, self.port = Gate(), _free_port()
-        # The name of the model's folder would be a path of this machine.
-        self.app = create_app(Settings(folder=folder, port=self.port, models=(str(model),), **settings))
+        self.app = create_app(Settings(folder=folder, port=self.port, models=(model,), **settings))
         service = self.service = self.app.state.service
         makers = {
             name: lambda load=load: self.gate.around(load())
@@ -149,9 +148,13 @@ def arena(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def serve(tmp_path: Path, tiny_model: Path, arena: Path) -> Iterator[Callable[..., Studio]]:
-    """Starts a service with these settings."""
+    """Starts a service with these settings; its model is the tiny one unless they name another."""
     with contextlib.ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(Studio(tmp_path / "service", tiny_model, **settings).running())
+
+        def start(model: str = str(tiny_model), **settings: Any) -> Studio:
+            return stack.enter_context(Studio(tmp_path / "service", model, **settings).running())
+
+        yield start
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 /** A place to drop a file on, or to choose one with. @module */
 
-import { el, find, icon } from "./dom.js";
+import { el, find, icon, setIcon } from "./dom.js";
 import { KINDS, whyNot } from "./given.js";
+import { saySeconds } from "./time.js";
 
 /** One drop zone, with its preview and what is wrong with the file. */
 export class Drop {
@@ -112,6 +113,9 @@ export class Drop {
     this.#facts.textContent = this.file?.name ?? "";
     this.#facts.title = this.file?.name ?? "";
     find("span", this.element).replaceChildren(...this.#preview());
+    this.element.querySelector(".listen")?.remove();
+    const audio = this.element.querySelector("audio");
+    if (audio) this.element.append(listenButton(audio, this.medium.title));
   }
 
   /** Tells what the file asks of the clip: "measured", with its aspect or its seconds. */
@@ -133,6 +137,24 @@ export class Drop {
     const { icon: sign, kind, title } = this.medium;
     if (!this.file) return [icon(sign), document.createTextNode(title)];
     if (kind === "image") return [el("img", { src: this.#url, alt: `${title}: ${this.file.name}` })];
-    return [el("audio", { src: this.#url, controls: true, "aria-label": `${title}: ${this.file.name}` })];
+    return [el("audio", { src: this.#url, "aria-label": `${title}: ${this.file.name}` })];
   }
+}
+
+/**
+ * Plays and stops a sound, and says how long it is.
+ * @param {HTMLAudioElement} audio
+ * @param {string} title
+ */
+function listenButton(audio, title) {
+  const sign = icon("play");
+  const length = el("span");
+  const show = () => setIcon(sign, audio.paused ? "play" : "pause");
+  for (const kind of ["play", "pause", "ended"]) audio.addEventListener(kind, show);
+  audio.addEventListener("loadedmetadata", () => {
+    length.textContent = saySeconds(audio.duration);
+  });
+  const label = `Play or stop ${title.toLowerCase()}`;
+  const toggle = () => (audio.paused ? audio.play() : audio.pause());
+  return el("button", { type: "button", class: "listen", "aria-label": label, onclick: toggle }, sign, length);
 }

@@ -84,6 +84,7 @@ async function request(create) {
   const button = /** @type {HTMLButtonElement} */ (find("#make"));
   wish.clearTrouble();
   button.disabled = true;
+  button.textContent = "Sending";
   try {
     const jobs = await create();
     key = randomKey();
@@ -94,6 +95,7 @@ async function request(create) {
     wish.showTrouble(error);
   } finally {
     button.disabled = false;
+    wish.nameButton();
   }
 }
 

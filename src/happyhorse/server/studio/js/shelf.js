@@ -2,7 +2,7 @@
 
 import { posterOf } from "./clips.js";
 import { el } from "./dom.js";
-import { sayDate } from "./time.js";
+import { sayWhen } from "./time.js";
 
 /** @typedef {import("./jobs.js").Job} Job */
 
@@ -70,7 +70,7 @@ export class Shelf {
   /** @param {Spine} spine */
   #build(spine) {
     const { job, render } = spine;
-    const facts = [(render ?? job).size, sayDate(job.created_at)].join(" · ");
+    const facts = [`seed ${job.seed}`, (render ?? job).size, sayWhen(job.created_at)].join(" · ");
     return el(
       "li",
       { "data-id": job.id },

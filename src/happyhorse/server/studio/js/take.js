@@ -2,7 +2,7 @@
 
 import { announce } from "./announce.js";
 import { download, fileName, filmOf, posterOf } from "./clips.js";
-import { button, el, setAttribute } from "./dom.js";
+import { button, el, find, setAttribute, setIcon } from "./dom.js";
 import { cancelJob, isFinished, renderJob } from "./jobs.js";
 import { Player } from "./player.js";
 import { Progress } from "./progress.js";
@@ -180,6 +180,7 @@ export class Take {
     this.element.classList.toggle("faded", kept === false);
     this.element.classList.toggle("kept", kept === true);
     setAttribute(this.keepButton, "aria-pressed", String(kept === true));
+    setIcon(find("svg", this.keepButton), kept ? "kept" : "keep");
   }
 }
 

@@ -37,7 +37,17 @@ export function saySeconds(seconds) {
 
 /**
  * @param {number} time Seconds since 1970.
- * @returns {string} In the reader's own way of writing dates.
+ * @returns {string} The time if it was today, else the date, as the reader writes them.
+ */
+export function sayWhen(time) {
+  const when = new Date(time * 1000);
+  if (when.toDateString() === new Date().toDateString()) return when.toLocaleTimeString([], { timeStyle: "short" });
+  return when.toLocaleDateString([], { dateStyle: "medium" });
+}
+
+/**
+ * @param {number} time Seconds since 1970.
+ * @returns {string} Date and time.
  */
 export function sayDate(time) {
   return new Date(time * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });

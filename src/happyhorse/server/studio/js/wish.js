@@ -107,6 +107,12 @@ export class Wish {
     if (!this.#locked) this.rollSeed();
   }
 
+  /** The button says what it will do. */
+  nameButton() {
+    const { count = 0 } = this.draft;
+    find("#make").textContent = `Make ${NUMBERS[count] ?? count}`;
+  }
+
   clearTrouble() {
     for (const place of this.form.querySelectorAll(".trouble")) place.textContent = "";
     for (const field of this.form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
@@ -171,9 +177,8 @@ export class Wish {
   }
 
   #changed() {
-    const { count = 0, size } = this.draft;
-    find("#make").textContent = `Make ${NUMBERS[count] ?? count}`;
-    find(".shapes").classList.toggle("idle", Boolean(size));
+    this.nameButton();
+    find(".shapes").classList.toggle("idle", Boolean(this.draft.size));
     find("#sizes").replaceChildren(...(this.#model?.sizes ?? []).map((value) => el("option", { value })));
     grow(/** @type {any} */ (this.#input("prompt")));
     saveDraft(this.draft);
