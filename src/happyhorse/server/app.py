@@ -26,6 +26,7 @@ from happyhorse.server.background import background
 from happyhorse.server.blobs import Blobs
 from happyhorse.server.documents import refusals
 from happyhorse.server.errors import FieldError, ServiceError, dashscope_body, refusal, videos_body
+from happyhorse.server.forms import words
 from happyhorse.server.guards import Guards
 from happyhorse.server.inspection import Inspector
 from happyhorse.server.jobs import Jobs
@@ -139,8 +140,8 @@ def _add_refusals(app: FastAPI) -> None:
     def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        name = str(first["loc"][-1])
-        return _answer(request.scope, FieldError(name, f"{name} is {str(first.get('input'))[:60]!r}: {first['msg']}"))
+        name, shown = str(first["loc"][-1]), str(first.get("input"))[:60]
+        return _answer(request.scope, FieldError(name, f"{name} is {shown!r}: {words(first['msg'])}"))
 
     @app.exception_handler(HTTPException)
     def on_http(request: Request, error: Exception) -> Response:

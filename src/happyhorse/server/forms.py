@@ -199,10 +199,10 @@ def _field_error(form: type[BaseModel], error: ValidationError, prefix: str) -> 
         return FieldError(name, f"{name} is missing", "missing_field")
     shown = repr(first["input"])
     shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
-    return FieldError(name or None, f"{name or 'the body'} is {shown}: {_words(first['msg'])}")
+    return FieldError(name or None, f"{name or 'the body'} is {shown}: {words(first['msg'])}")
 
 
-def _words(message: str) -> str:
+def words(message: str) -> str:
     """Pydantic's sentence in our words."""
     message = message.removeprefix("Value error, ").replace("Input should", "it should").replace("String", "it")
     return message[:1].lower() + message[1:]
