@@ -31,7 +31,7 @@ from happyhorse.server.jobs import Jobs
 
 PROGRAM = "from happyhorse.cli.serve import serve; serve()"
 ASKED = {"prompt": "a red ball bounces on wood", "seconds": "2", "size": "128x128"}
-KILLED_JOBS = 200
+KILLED_JOBS, KILLED_PROMPT = 200, "a red ball, takes 0.4 s"
 THINK_SECONDS = 1.0
 
 
@@ -77,7 +77,9 @@ class Submitted:
     """That each submission took."""
 
 
-async def submit(address: str, clients: int, jobs: int, think: float = THINK_SECONDS) -> Submitted:
+async def submit(
+    address: str, clients: int, jobs: int, think: float = THINK_SECONDS, prompt: str = ASKED["prompt"]
+) -> Submitted:
     """Submits ``jobs`` from so many clients at once, each with a connection of its own."""
     numbers, found = iter(range(jobs)), Submitted([], [])
 
@@ -87,7 +89,7 @@ async def submit(address: str, clients: int, jobs: int, think: float = THINK_SEC
             for number in numbers:
                 await asyncio.sleep(rng.uniform(0, 2 * think))
                 began = time.perf_counter()
-                answer = await http.post("/v1/videos", json={**ASKED, "seed": number})
+                answer = await http.post("/v1/videos", json={**ASKED, "prompt": prompt, "seed": number})
                 found.seconds.append(time.perf_counter() - began)
                 found.names.append(answer.raise_for_status().json()["id"])
 
@@ -139,7 +141,7 @@ def load(arguments: argparse.Namespace, folder: Path) -> None:
 def kill(arguments: argparse.Namespace, folder: Path) -> None:
     """Jobs while the server and its worker are killed."""
     rng, server, kills = random.Random(arguments.seed), Server(folder, None), {"server": 0, "worker": 0}
-    asyncio.run(submit(server.address, 10, KILLED_JOBS, 0.0))
+    asyncio.run(submit(server.address, 10, KILLED_JOBS, 0.0, KILLED_PROMPT))
     queue = Jobs(folder / "jobs.sqlite")
     begun = time.monotonic()
     while queue.counts()["completed"] < KILLED_JOBS:

@@ -27,7 +27,7 @@ from happyhorse.server.app import create_app
 from happyhorse.server.settings import Settings
 from happyhorse.server.worker import Worker, makers_of
 
-EXAMPLES = 4
+EXAMPLES = 3
 
 
 def nothing_breaks(context, response, case) -> None:

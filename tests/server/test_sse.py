@@ -92,6 +92,26 @@ def test_waiting_ends_in_time_and_too_many_listeners_are_refused(queue: Jobs) ->
     asyncio.run(listen())
 
 
+def test_streams_end_when_the_server_stops_and_with_their_job(queue: Jobs) -> None:
+    waiting, deleted = submit(queue), submit(queue)
+
+    async def listen() -> tuple[str, str]:
+        listeners = Listeners(queue, look_every=0.01)
+
+        async def hear(name: str) -> str:
+            return "".join([part.decode() async for part in stream(listeners, name, 0)])
+
+        texts = [asyncio.create_task(hear(job.id)) for job in (waiting, deleted)]
+        await asyncio.sleep(0.05)
+        queue.delete(deleted.id)
+        gone = await texts[1]
+        listeners.end()
+        return await texts[0], gone
+
+    ended, gone = asyncio.run(listen())
+    assert "event: deleted" in gone and "deleted" not in ended
+
+
 def test_a_stream_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     app = create_app(Settings(folder=tmp_path, stub=True))
     with TestClient(app, base_url="http://127.0.0.1") as client:

@@ -101,7 +101,7 @@ def test_multipart_says_the_same_as_json(client: TestClient) -> None:
         ({"seconds": 11}, "seconds", "0.5 to 10 s"),
         ({"seconds": "soon"}, "seconds", "number"),
         ({"seed": -1}, "seed", "0"),
-        ({"seed": True}, "seed", "number"),
+        ({"seed": True}, "seed", "neither true nor false"),
         ({"size": "1280x720"}, "size", "nearest size is 640x384"),
         ({"size": "large"}, "size", "WIDTHxHEIGHT"),
         ({"n": 9}, "n", "1 to 8"),
@@ -158,7 +158,8 @@ def test_lists_are_paged(client: TestClient) -> None:
     assert [video["id"] for video in rest["data"]] == ids[2:] and not rest["has_more"]
     assert [video["id"] for video in client.get("/v1/videos").json()["data"]] == ids[::-1]
     refused(client.get("/v1/videos?limit=0"), "limit")
-    refused(client.get("/v1/videos?after=nothing"), None)
+    refused(client.get("/v1/videos?after=nothing"), "after")
+    refused(client.get("/v1/videos?status=late"), "status")
 
 
 def test_deleted_and_unknown_videos_are_not_there(client: TestClient) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from happyhorse.cli.main import say
@@ -50,6 +51,7 @@ def run(settings: Settings, listening: socket.socket, address: str) -> None:
     from happyhorse.server.supervisor import Supervisor, devices_of
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=_LOG_FORMAT)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     devices = devices_of(settings)
     app = create_app(settings, supervisor=Supervisor(settings, devices))
     if settings.asks_for_keys:
@@ -61,10 +63,17 @@ def run(settings: Settings, listening: socket.socket, address: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=STREAMS_END_AFTER,
     )
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            """Event streams would go on for as long as their jobs."""
+            app.state.listeners.end()
+            super().handle_exit(sig, frame)
+
     say(f"{address}  {', '.join(settings.models)}; workers on {', '.join(devices) or 'other machines'}")
     # Stopping in order is how a server ends; the signal that asked for it is not an error.
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -86,7 +86,7 @@ def create_app(
         redoc_url=None,
         lifespan=_lifespan(service, metrics, supervisor),
     )
-    app.state.service = service
+    app.state.service, app.state.listeners = service, listeners
     _add_refusals(app)
     app.include_router(videos.router(service, listeners))
     app.include_router(dashscope.router(service))

@@ -19,6 +19,7 @@ from pydantic import WithJsonSchema
 
 from happyhorse.server.bodies import read_body
 from happyhorse.server.dashscope_forms import MODES, Done, Mode, Refusal, Synthesis, Task
+from happyhorse.server.documents import takes
 from happyhorse.server.errors import FieldError, ServiceError, unknown_model
 from happyhorse.server.forms import parse
 from happyhorse.server.offers import Offer
@@ -58,13 +59,10 @@ _READING = (400, 401, 403, 429, 500, 503)
 def router(service: Service) -> APIRouter:
     """The routes of the dialect."""
     routes = APIRouter(prefix="/api/v1", tags=["HappyHorse's own dialect"])
-    schema = Synthesis.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
     @routes.post(
         "/services/aigc/video-generation/video-synthesis",
-        openapi_extra=body,
+        openapi_extra=takes(Synthesis),
         responses={200: {"model": Task}, **_refusals(*_READING, 404, 409, 413, 415)},
         summary="Make a clip",
     )

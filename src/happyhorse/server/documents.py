@@ -42,13 +42,25 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def takes(form: type[Form], files: Sequence[str] = (), required: bool = True) -> dict[str, Any]:
     """A request body for the OpenAPI page: JSON, or a form in which some fields may be files."""
-    schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    fields = dict(schema["properties"])
-    for name in files:
-        fields[name] = {"type": "string", "format": "binary", "description": "A file."}
-    form_schema = {**schema, "properties": fields}
-    if not files:
-        return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
-    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form_schema}}
+    schema = form.model_json_schema()
+    schema = _inlined(schema, schema.pop("$defs", {}))
+    content = {"application/json": {"schema": schema}}
+    if files:
+        file = {"type": "string", "format": "binary"}
+        fields = {
+            name: {**file, "description": field.get("description", "")} if name in files else field
+            for name, field in schema["properties"].items()
+        }
+        content["multipart/form-data"] = {"schema": {**schema, "properties": fields}}
     return {"requestBody": {"required": required, "content": content}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema with the definitions that it names in their places: the page's own document does not know them."""
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
+    return {name: _inlined(part, definitions) for name, part in schema.items()}

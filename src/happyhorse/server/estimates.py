@@ -6,11 +6,13 @@ seconds. Attention grows faster than its rows, but the sizes that one model make
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from happyhorse.errors import ConfigError
+from happyhorse.sampling.superres import Enlarging
 from happyhorse.server.offers import Offer
 from happyhorse.server.orders import Order, RenderOrder, read_order
 from happyhorse.server.progress import windows
@@ -23,31 +25,52 @@ LOOKED_AT = 100
 """Jobs that are looked at, the newest."""
 UNIT_SECONDS = 3.0 / (8 * 617)
 """A clip of the foal, 5 s at 128x128 in 8 steps, takes about 3 s on two cores."""
-PROCESS_MIB = 600.0
+PROCESS_MIB = 420.0
 """A worker's Python and torch."""
-PIXEL_BYTES = 60.0
-"""Of working memory for a pixel of a clip, while it is decoded."""
+PIXEL_BYTES = 20.0
+"""Of working memory for a pixel of a clip, while it is decoded and written."""
+LOOP_SHARE = 1.4
+"""A loop's end is made again."""
+RENDER_STEPS = Enlarging().steps
 
 
-def work(order: Order | RenderOrder) -> float:
-    """Units of work: rows times passes."""
-    large = _shape(order.size, order.seconds)
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Units of work: rows times passes, of the clip and of its render apart."""
+
+    clip: float = 0.0
+    render: float = 0.0
+
+    def seconds(self, rates: Rates) -> float:
+        return self.clip * rates.clip + self.render * rates.render
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """Seconds for a unit of work."""
+
+    clip: float = UNIT_SECONDS
+    render: float = UNIT_SECONDS
+    measured: bool = False
+
+
+def work(order: Order | RenderOrder) -> Work:
+    """What a worker has to do for an order."""
+    large = _shape(order.size, order.seconds).tokens
     if isinstance(order, RenderOrder):
-        return order.steps * large.tokens
+        return Work(render=order.steps * large)
     guided = order.guidance != (1.0, 1.0)
     clip = order.steps * (2 if guided else 1) * order.request().shape.tokens
     if "start" in order.media:
-        return windows(order) * clip
-    return clip * (1.4 if order.loop else 1.0) + (5 * large.tokens if order.rendered else 0)
+        return Work(windows(order) * clip)
+    return Work(clip * (LOOP_SHARE if order.loop else 1.0), RENDER_STEPS * large if order.rendered else 0.0)
 
 
 def estimate(service: Service, offer: Offer, orders: Sequence[Order | RenderOrder]) -> dict[str, Any]:
     """Seconds, memory and what would be made: fields of ``views.Estimate``."""
     recent = [job for job in service.queue.page(limit=LOOKED_AT).jobs if job.model == offer.name]
-    rate = _rate(recent)
-    first, unit = orders[0], UNIT_SECONDS if rate is None else rate
-    waiting = [job for job in recent if not job.finished]
-    ahead = unit * sum(work_of(job) * (1 - job.progress / 100) for job in waiting)
+    rates, first = rates_of(recent), orders[0]
+    ahead = sum(work_of(job).seconds(rates) * (1 - job.progress / 100) for job in recent if not job.finished)
     return {
         "object": "video.estimate",
         "model": offer.name,
@@ -56,27 +79,36 @@ def estimate(service: Service, offer: Offer, orders: Sequence[Order | RenderOrde
         "seconds": seconds_text(first.seconds),
         "seed": first.seed,
         "num_inference_steps": first.steps,
-        "inference_time_s": round(unit * sum(map(work, orders)), 1),
+        "inference_time_s": round(sum(work(order).seconds(rates) for order in orders), 1),
         "queue_time_s": round(ahead / max(1, len(service.presence.here())), 1),
         "peak_memory_mb": _memory(first, offer, recent),
-        "measured": rate is not None,
+        "measured": rates.measured,
         "notes": list(first.notes),
     }
 
 
-def work_of(job: Job) -> float:
-    """Units of work of a job; 0 for one of another version."""
+def work_of(job: Job) -> Work:
+    """Of a job; none for one of another version."""
     try:
         return work(read_order(job.kind, job.request))
     except ConfigError:
-        return 0.0
+        return Work()
 
 
-def _rate(jobs: Sequence[Job]) -> float | None:
-    """Seconds for a unit of work, the median of finished jobs; None if there are none."""
-    done = [(job, work_of(job)) for job in jobs if job.status == COMPLETED and job.result]
-    rates = [job.result["inference_seconds"] / units for job, units in done if units and job.result]
-    return statistics.median(rates) if rates else None
+def rates_of(jobs: Sequence[Job]) -> Rates:
+    """Medians over finished jobs that made only a clip, or only a render; one stands for the other where it must."""
+    clips, renders = list[float](), list[float]()
+    for job in jobs:
+        units = work_of(job)
+        if job.status != COMPLETED or not job.result or (units.clip and units.render):
+            continue
+        for done, rates in ((units.clip, clips), (units.render, renders)):
+            if done:
+                rates.append(job.result["inference_seconds"] / done)
+    found = clips or renders
+    if not found:
+        return Rates()
+    return Rates(statistics.median(clips or renders), statistics.median(renders or clips), measured=True)
 
 
 def _memory(order: Order | RenderOrder, offer: Offer, jobs: Sequence[Job]) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from happyhorse.sampling.request import GUIDANCE_MAX, PROMPT_CHARACTERS_MAX, SEED_MAX, STEPS_MAX
 from happyhorse.server.errors import FieldError
@@ -15,19 +15,15 @@ from happyhorse.server.wishes import USER_MAX
 EXAMPLE = {"prompt": "a red ball bounces on wood", "seconds": "2", "size": "128x128", "seed": 7}
 
 
-def _no_bool(value: Any) -> Any:
-    """True is no number, although Python takes it for one."""
-    if isinstance(value, bool):
-        raise ValueError("it must be a number")
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_no_bool)]
-Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Whole = int
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Prompt = Annotated[str, Field(min_length=1, max_length=PROMPT_CHARACTERS_MAX, description="What to see and hear.")]
 Seed = Annotated[Whole, Field(ge=0, le=SEED_MAX, description="The same seed gives the same clip; drawn if left out.")]
 Steps = Annotated[Whole, Field(ge=1, le=STEPS_MAX, description="Denoising steps; the model's own if left out.")]
 Seconds = Annotated[Number, Field(gt=0, le=600)]
+Guidance = Annotated[
+    Number, Field(ge=0, le=GUIDANCE_MAX, description="Weight of the prompt; the model's own if left out.")
+]
 User = Annotated[str, Field(max_length=USER_MAX, description="Whom the client asks for; noted, never used.")]
 WebhookUrl = Annotated[
     str,
@@ -39,6 +35,16 @@ class Form(BaseModel):
     """A request body."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """True is no number, although Python takes it for one."""
+        if isinstance(value, bool):
+            kind = cls.model_fields[info.field_name or ""].annotation
+            if kind is not bool and bool not in get_args(kind):
+                raise ValueError("it is neither true nor false")
+        return value
 
 
 class Reference(Form):
@@ -71,7 +77,7 @@ class CreateVideo(Form):
     seed: Seed | None = None
     n: Whole | None = Field(None, ge=1, le=100, description="Clips to make, with seeds that follow each other.")
     num_inference_steps: Steps | None = None
-    guidance_scale: Annotated[Number, Field(ge=0, le=GUIDANCE_MAX)] | None = None
+    guidance_scale: Guidance | None = None
     input_reference: Medium | None = Field(None, description="An image that becomes the first frame.")
     image_reference: Medium | None = Field(None, description="The same as input_reference.")
     last_image_reference: Medium | None = Field(None, description="An image that becomes the last frame.")
@@ -136,7 +142,7 @@ class Extend(Form):
     seed: Seed | None = None
     negative_prompt: str | None = Field(None, max_length=PROMPT_CHARACTERS_MAX)
     num_inference_steps: Steps | None = None
-    guidance_scale: Annotated[Number, Field(ge=0, le=GUIDANCE_MAX)] | None = None
+    guidance_scale: Guidance | None = None
     user: User | None = None
     webhook_url: WebhookUrl | None = None
     dry_run: bool | None = None

@@ -147,7 +147,7 @@ class Offers:
 def load_offer(name: str) -> Offer:
     """What a model can be asked for, from its manifest."""
     if is_public(name):
-        raise ConfigError(f"{name} is not served yet; use happyhorse generate --model {name}")
+        raise ConfigError(f"{name} is not served, only models such as foal; use happyhorse generate --model {name}")
     model = resolve(name)
     manifest = model.manifest
     return Offer(

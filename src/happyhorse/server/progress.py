@@ -12,10 +12,12 @@ from happyhorse.types import ClipShape
 
 Stages = tuple[tuple[str, float], ...]
 
-CLIP: Stages = (("read", 1), ("denoise", 80), ("picture", 12), ("sound", 3))
-RENDER: Stages = (("enlarge", 5), ("render", 150), ("picture", 45))
-WRITE: Stages = (("write", 4),)
-"""Stages in the words of ``Pipeline.make`` and ``Renderer.render``, with about what each takes on a CPU."""
+CLIP: Stages = (("read", 1), ("denoise", 64), ("picture", 18), ("sound", 2))
+RENDER: Stages = (("enlarge", 100), ("render", 400), ("picture", 500))
+WRITE: Stages = (("write", 15),)
+WRITE_LARGE: Stages = (("write", 100),)
+"""Stages in the words of ``Pipeline.make`` and ``Renderer.render``, with about what each takes on a CPU, in per cent of
+a clip of the foal; a render has 16 times the pixels."""
 _STAGE = re.compile(r"(.+) (\d+)/(\d+)")
 
 
@@ -48,12 +50,12 @@ class Track:
 def stages_of(order: Order | RenderOrder) -> Stages:
     """What a job goes through."""
     if isinstance(order, RenderOrder):
-        return (*RENDER, *WRITE)
+        return (*RENDER, *WRITE_LARGE)
     if "start" in order.media:
         return (*CLIP * windows(order), *WRITE)
     if order.loop:
         return (*CLIP, *CLIP, *WRITE)
-    return (*CLIP, *WRITE, *RENDER, *WRITE) if order.rendered else (*CLIP, *WRITE)
+    return (*CLIP, *WRITE, *RENDER, *WRITE_LARGE) if order.rendered else (*CLIP, *WRITE)
 
 
 def windows(order: Order) -> int:

@@ -50,10 +50,14 @@ def _section(method: str, path: str, route: dict[str, Any], document: dict[str, 
     return (
         f'<section id="{_anchor(method, path)}">'
         f'<h2><span class="method">{method}</span> <code>{escape(path)}</code></h2>'
-        f"<p><strong>{escape(route.get('summary', ''))}.</strong> {escape(route.get('description', ''))}</p>"
+        f"<p><strong>{escape(route.get('summary', ''))}.</strong> {escape(_plain(route))}</p>"
         f"{_table('Parameters', _parameters(route))}{_table('Fields', _fields(schema))}"
         f"{_example(method, path, route, example)}{_table('Answers', answers)}</section>"
     )
+
+
+def _plain(route: dict[str, Any]) -> str:
+    return route.get("description", "").replace("``", "")
 
 
 def _parameters(route: dict[str, Any]) -> list[tuple[str, str]]:
@@ -70,14 +74,22 @@ def _fields(schema: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _field_text(field: dict[str, Any]) -> str:
     kinds = [part for part in field.get("anyOf", [field]) if part.get("type") != "null"]
-    limits = [
-        f"{word} {part[key]}"
-        for part in kinds
-        for key, word in (("minimum", "from"), ("maximum", "to"), ("maxLength", "at most"), ("enum", "one of"))
-        if key in part
+    found = [_limits(part) for part in (field, *kinds)]
+    texts = [part.get("description", "") for part in (field, *kinds)]
+    return " ".join(dict.fromkeys(text for text in (*texts, *found) if text))
+
+
+def _limits(field: dict[str, Any]) -> str:
+    """ "From 0 to 100.", "At most 5000 characters." """
+    words = [
+        f"{word} {field[key]}"
+        for key, word in (("minimum", "from"), ("exclusiveMinimum", "more than"), ("maximum", "to"))
+        if key in field
     ]
-    texts = [field.get("description", ""), *(part.get("description", "") for part in kinds), " ".join(limits)]
-    return " ".join(dict.fromkeys(text for text in texts if text))
+    if "maxLength" in field:
+        words.append(f"at most {field['maxLength']} characters")
+    text = " ".join(words)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _table(title: str, rows: list[tuple[str, str]]) -> str:

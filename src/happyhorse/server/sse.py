@@ -33,6 +33,7 @@ class Listeners:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._known: dict[str, int | None] = {}
         self._watch: asyncio.Task[None] | None = None
+        self.ending = False
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
@@ -49,7 +50,7 @@ class Listeners:
                     yield event
                 if events and events[-1].data["status"] in FINISHED:
                     return
-                if not events and self._known.get(job, 0) is None:
+                if self.ending or (not events and self._known.get(job, 0) is None):
                     return
                 try:
                     await asyncio.wait_for(changed.wait(), KEEP_ALIVE)
@@ -64,6 +65,10 @@ class Listeners:
                     pass
                 return True
         return False
+
+    def end(self) -> None:
+        """Lets all listeners go in a moment, and those who come after them: the server is to stop."""
+        self.ending = True
 
     def check(self) -> None:
         """Raises ServiceError if too many listen already."""
@@ -88,6 +93,8 @@ class Listeners:
     async def _look(self) -> None:
         """Runs for as long as anybody listens."""
         while self._waiting:
+            if self.ending:
+                self._wake(*self._waiting)
             names = list(self._waiting)
             try:
                 found = await in_thread(self._queue.last_sequences, names)
@@ -98,9 +105,13 @@ class Listeners:
                 latest = found.get(name)
                 if name in self._waiting and self._known.get(name, 0) != latest:
                     self._known[name] = latest
-                    for changed in self._waiting[name]:
-                        changed.set()
+                    self._wake(name)
             await asyncio.sleep(self._look_every)
+
+    def _wake(self, *names: str) -> None:
+        for name in names:
+            for changed in self._waiting[name]:
+                changed.set()
 
 
 async def stream(listeners: Listeners, job: str, after: int) -> AsyncIterator[bytes]:
@@ -113,7 +124,7 @@ async def stream(listeners: Listeners, job: str, after: int) -> AsyncIterator[by
             continue
         status = event.data["status"]
         yield message(event)
-    if status not in FINISHED:
+    if status not in FINISHED and not listeners.ending:
         yield _text(DELETED, None, {"id": job, "object": "video.event", "kind": DELETED, "status": DELETED})
 
 

@@ -17,7 +17,7 @@ from happyhorse.server.contents import content, tag
 from happyhorse.server.documents import EVENT, READING, SENDING, refusals, takes
 from happyhorse.server.errors import FieldError, ServiceError
 from happyhorse.server.forms import CreateVideo, Edit, Extend, ListOrder, Nothing, Remix, Render, Variant, parse
-from happyhorse.server.records import COMPLETED, FAILED, STATUSES
+from happyhorse.server.records import COMPLETED, FAILED, STATUSES, is_job_id
 from happyhorse.server.service import Caller, Service, in_thread, token_of
 from happyhorse.server.sse import Listeners, last_event, stream
 from happyhorse.server.submitting import REFERENCES, Answer, Asked
@@ -168,6 +168,10 @@ def _add_reading(routes: APIRouter, service: Service) -> None:
     ) -> Response:
         """Jobs, the newest first unless asked otherwise."""
         caller = _reader(service, request)
+        if after is not None and not is_job_id(after):
+            raise FieldError("after", f"after is {after[:40]!r}; it must be the id of a video")
+        if status is not None and status not in STATUSES:
+            raise FieldError("status", f"status is {status[:40]!r}; it must be one of {', '.join(STATUSES)}")
         page = service.queue.page(caller.sees, after=after, limit=limit, order=order, group=group, status=status)
         return JSONResponse(listing(page.jobs, page.more))
 
