@@ -89,7 +89,8 @@ class ReadStream:
 
     def close(self) -> None:
         for future in self.coming:
-            future.cancel() or future.exception()
+            if not future.cancel():
+                future.exception()  # waits; whoever asked for the layer has heard of it
         if self.copier:
             self.copier.synchronize()
         self.buffers, self.blocks, self.coming = [], [], []

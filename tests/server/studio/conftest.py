@@ -49,7 +49,7 @@ def require_chromium() -> None:
             raise NoChromium(f"{' '.join(command)} failed: {done.stderr.strip()[-300:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(pytestconfig: pytest.Config) -> Iterator[Any]:
     """The browser; skips, with the reason, if there can be none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright (its browser is not needed)")
