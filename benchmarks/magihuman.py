@@ -112,10 +112,27 @@ def main() -> None:
             rows += measure_transformers(setting, number_format, asked.only, streamed=False)
             if asked.streamed:
                 rows += measure_transformers(setting, number_format, asked.only, streamed=True)
+        rows += together(rows, setting)
         found = table(rows, matmul_ceiling(setting.device), describe(setting.device), {} if asked.toy else PUBLISHED)
     print(found)
     if asked.out:
         asked.out.write_text(found + "\n", encoding="utf-8")
+
+
+def together(rows: list[Row], setting: Setting) -> list[Row]:
+    """From prompt to file, as the sum of its stages, for every size and way that were measured."""
+    seconds = {row.stage: row.seconds for row in rows}
+    found = []
+    for stage in seconds:
+        name, _, way = stage.partition(" (")
+        if name == "generate 256p":
+            made = seconds["text"] + seconds[stage] + seconds["sound"]
+            for size in ("256p", *setting.renders):
+                larger = 0.0 if size == "256p" else seconds.get(f"render {size} ({way}")
+                if larger is not None and f"picture {size}" in seconds:
+                    whole = made + larger + seconds[f"picture {size}"] + seconds[f"write {size}"]
+                    found.append(Row(f"all stages {size} ({way}", whole, 0, 0))
+    return found
 
 
 def true_size() -> Setting:
