@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,9 +197,7 @@ def render_public(options: RenderOptions, recipe: Mapping[str, Any], path: Path)
         say(f"note: {note}")
     check_output(path, options.overwrite)
     device = find_device(options.device, best_device())
-    began = time.perf_counter()
     pipeline = load_pipeline(name, request, image is not None, options.format or "bf16", device)
-    say(f"found the models in {time.perf_counter() - began:.1f} s")
     settings = Rendering() if options.steps is None else Rendering(steps=options.steps)
     write_render(pipeline, PublicPreview(latents, audio, recipe, image), request, options.clip, path, options, settings)
     return 0
