@@ -60,6 +60,19 @@ def test_layers_from_a_file_give_the_same_numbers_again_and_again(stored, inputs
         stream.close()
 
 
+def test_a_layer_is_read_once_in_a_pass_and_before_it_is_asked_for(stored, monkeypatch):
+    model, reader = opened(stored[1])
+    layers = file_layers(model.block.layers, lambda i, name: f"block.layers.{i}.{name}", reader.read, CPU).layers
+    stream, asked = ReadStream(layers, CPU), []
+    ask = stream._ask
+    monkeypatch.setattr(stream, "_ask", lambda index, slot: (asked.append(index), ask(index, slot)))
+    for index in (0, 1, 2, 3, 4, 0, 1):
+        stream.weights(index)
+        stream.used(index)
+    stream.close()
+    assert asked == [0, 1, 2, 3, 4, 0, 1, 2]
+
+
 @torch.no_grad()
 def test_the_layers_are_never_in_memory(stored, inputs):
     model, reader = opened(stored[1])

@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from happyhorse.config import ModelConfig
-from happyhorse.memory.stream import PackedLayer, StreamedLayer, named_tensors, places, stream_layers, tensor_bytes
+from happyhorse.memory.stream import (
+    Buffer,
+    PackedLayer,
+    StreamedLayer,
+    named_tensors,
+    places,
+    stream_layers,
+    tensor_bytes,
+)
 from happyhorse.model.transformer import Transformer
 from happyhorse.types import Latents, Text
 
@@ -73,6 +81,16 @@ def test_a_stream_that_was_closed_opens_again(model, inputs):
         assert torch.equal(model(*inputs).video, expected.video)
         stream.close()
         assert not stream.buffers
+
+
+@torch.no_grad()
+def test_a_layer_is_copied_once_in_a_pass_and_before_it_is_asked_for(model, inputs, monkeypatch):
+    copied, fetch = [], Buffer.fetch
+    monkeypatch.setattr(Buffer, "fetch", lambda self, layer, *rest: (copied.append(layer), fetch(self, layer, *rest)))
+    stream_layers(model.block.layers, CPU)
+    for _ in range(2):
+        model(*inputs)
+    assert copied == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0]
 
 
 def test_packing_keeps_dtypes_and_values():
