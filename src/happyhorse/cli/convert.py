@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from happyhorse.cli.progress import bytes_bar
 from happyhorse.errors import OutputError
 from happyhorse.weights.convert import convert, converted_folder
 from happyhorse.weights.formats import check_format
@@ -54,7 +55,7 @@ class BytesProgress:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            self._bars = _bars()
+            self._bars = bytes_bar()
             self._task = self._bars.add_task(self._what, total=None)
             self._bars.start()
         return self
@@ -66,12 +67,3 @@ class BytesProgress:
     def __call__(self, done: int, total: int) -> None:
         if self._bars:
             self._bars.update(self._task, completed=done, total=total)
-
-
-def _bars() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    text = TextColumn("{task.description:<12}")
-    columns = (text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

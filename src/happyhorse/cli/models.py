@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from happyhorse.cli.doctor import MEMORY_GIB_NEEDED
 from happyhorse.cli.main import EXIT_MEND, EXIT_STOPPED, say
+from happyhorse.cli.progress import bytes_bar
 from happyhorse.errors import WeightsError
 from happyhorse.weights import hub, kept
 from happyhorse.weights.catalogue import MODELS, SHARED, PublicModel, find, models_folder, readable
@@ -200,7 +201,7 @@ class Bar:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            self._bar = _bar()
+            self._bar = bytes_bar()
             self._bar.start()
         return self
 
@@ -218,12 +219,3 @@ class Bar:
         else:
             self._bar.update(self._task, completed=done, description=name)
         self._file = name
-
-
-def _bar() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    name = TextColumn("{task.description:<34.34}")
-    columns = (name, BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -13,6 +13,7 @@ import torch
 
 from happyhorse.cli.main import EXIT_STOPPED, say
 from happyhorse.cli.progress import StageProgress
+from happyhorse.cli.render import load_first_image, render_path
 from happyhorse.clip import Clip
 from happyhorse.device import best_device, find_device
 from happyhorse.errors import ConfigError, MediaError, OutputError
@@ -47,7 +48,8 @@ class PublicJob:
 
     @property
     def render_path(self) -> Path:
-        return self.path.with_name(f"{self.path.stem}-render.mp4")
+        """Where its render goes."""
+        return render_path(self.path)
 
 
 def generate_public(options: Options, name: str) -> int:
@@ -205,7 +207,6 @@ def render_public(options: RenderOptions, recipe: Mapping[str, Any], path: Path)
 
 def load_public_preview(options: RenderOptions, recipe: Mapping[str, Any]) -> tuple[Latents, Any, Image | None]:
     """Latents, sound and first image of a preview."""
-    from happyhorse.cli.render import load_first_image
     from happyhorse.codecs.media import read_mp4
     from happyhorse.sampling.render import check_recipe
 
