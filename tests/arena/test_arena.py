@@ -26,7 +26,7 @@ def arena(tmp_path, write_model):
 
 
 def model_of(arena, path):
-    return next(e.name for e in arena.entries.all() for c in e.clips if arena.entries.clip_path(c) == path)
+    return next(e.name for e in arena.entries.all() for c in e.clips if arena.entries.shown_path(c) == path)
 
 
 def test_a_match_shows_two_clips_of_one_prompt_equally_loud_and_no_names(arena):

@@ -36,7 +36,8 @@ def test_a_model_comes_in(arena, write_model, tmp_path):
         assert (clip.text, clip.category, clip.board) == (*PROMPTS[number], "text-to-video")
         assert clip.seconds == 0.5 and clip.lufs is not None and arena.image_path(clip) is None
     assert entry.clips[0].prompt != entry.clips[1].prompt
-    assert files(arena) == sorted(["entries/ours.json", *(f"clips/{clip.file}" for clip in entry.clips)])
+    kept = [f"{folder}/{clip.file}" for clip in entry.clips for folder in ("clips", "shown")]
+    assert files(arena) == sorted(["entries/ours.json", *kept])
 
 
 def test_the_same_prompt_is_the_same_for_all(arena, write_model, tmp_path):
@@ -75,7 +76,8 @@ def test_adding_twice_replaces_nothing_unless_asked(arena, write_model, tmp_path
     assert arena.all() == [first]
     second = arena.add("ours", other, overwrite=True)
     assert arena.all() == [second]
-    assert files(arena) == sorted(["entries/ours.json", f"clips/{second.clips[0].file}"])
+    file = second.clips[0].file
+    assert files(arena) == sorted(["entries/ours.json", f"clips/{file}", f"shown/{file}"])
 
 
 def test_a_model_leaves_with_the_clips_that_are_its_alone(arena, write_model, tmp_path):
@@ -83,7 +85,7 @@ def test_a_model_leaves_with_the_clips_that_are_its_alone(arena, write_model, tm
     ours = arena.add("ours", folder)
     arena.add("twin", folder)
     assert arena.remove("ours") == ours
-    assert len(files(arena)) == 3 and [entry.name for entry in arena.all()] == ["twin"]
+    assert len(files(arena)) == 5 and [entry.name for entry in arena.all()] == ["twin"]
     arena.remove("twin")
     assert files(arena) == []
     with pytest.raises(ConfigError, match="'ours' is not in the arena; its models are none"):

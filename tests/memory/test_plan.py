@@ -1,7 +1,9 @@
+import dataclasses
+
 import pytest
 
 from happyhorse.errors import DeviceMemoryError
-from happyhorse.memory.plan import Room, Stage, gib, plan
+from happyhorse.memory.plan import Room, Stage, gib, plan, refit
 
 GIB = 2**30
 TEXT = Stage("text", (2 * GIB,) * 8, 2 * GIB, GIB)
@@ -92,3 +94,13 @@ def test_a_plan_says_what_it_does():
     assert lines[1] == "generate   29.0 GiB of weights, streamed, 15 of 28 layers stay; peak 20.0 GiB"
     assert lines[-1] == "expected peak 20.0 GiB on the device, 48.0 GiB of weights in host memory"
     assert gib(1536 * 2**20) == "1.5 GiB"
+
+
+def test_a_plan_stays_for_another_clip_for_as_long_as_it_fits():
+    before = plan((TEXT, MODEL), room(51))
+    longer = dataclasses.replace(MODEL, working=4 * GIB)
+    after = refit(before, [longer], room(51))
+    assert after is not None and [seat.mode for seat in after.seats] == [seat.mode for seat in before.seats]
+    assert after.seat("generate").stage == longer and after.seat("text") == before.seat("text")
+    assert refit(before, [dataclasses.replace(MODEL, working=5 * GIB)], room(51)) is None
+    assert refit(before, [DECODE], room(51)) is None

@@ -97,3 +97,20 @@ def test_what_was_kept_can_be_forgotten():
             pass
         taken.close()
     assert len(shop.asked) == 2
+
+
+def test_another_plan_forgets_what_moves_and_what_is_of_another_source():
+    taken, shop = turns(Seat(STAGE, "resident"))
+    sources = taken.sources
+    with taken.use("generate") as first:
+        pass
+    larger = Stage("generate", STAGE.layers, STAGE.rest, 100)
+    taken.change(Plan((Seat(larger, "resident"),)), sources)
+    with taken.use("generate") as same:
+        assert same is first and taken.plan.seat("generate").stage is larger
+    taken.change(taken.plan, sources, fresh=("generate",))
+    with taken.use("generate") as other:
+        assert other is not first
+    taken.change(Plan((Seat(larger, "in turn"),)), sources)
+    with taken.use("generate") as moved:
+        assert moved is not other and len(shop.asked) == 3

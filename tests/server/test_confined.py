@@ -119,3 +119,18 @@ def test_the_process_ends_when_its_owner_is_gone():
         number = str(theirs.fileno())
         process = subprocess.Popen([sys.executable, "-c", program, number], pass_fds=[theirs.fileno()])
     assert process.wait(timeout=60) == 0
+
+
+def test_a_request_that_breaks_off_ends_the_process() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    program = "from happyhorse.server import confined; confined.main(lambda *file: None)"
+    with theirs:
+        child = subprocess.Popen([sys.executable, "-c", program, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    reader, writer = os.pipe()
+    socket.send_fds(ours, [b'{"path": "/tmp/a'], [writer])
+    ours.close()
+    try:
+        assert child.wait(60) == 0
+    finally:
+        child.kill()
+        os.close(reader), os.close(writer)

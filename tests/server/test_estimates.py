@@ -52,3 +52,20 @@ def test_estimates_rest_on_what_was_made_here(tmp_path: Path) -> None:
     assert estimate()["queue_time_s"] == 20.0
     larger = estimate(size="512x512")
     assert larger["inference_time_s"] == pytest.approx(20 * (1 + 5 * 8057 / (8 * 617)), abs=0.1)
+
+
+def test_the_wait_counts_jobs_of_all_models_and_those_that_were_not_looked_at(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(Settings(folder=tmp_path, stub=True, models=("foal", str(tiny_model))))
+    client = TestClient(app, base_url="http://127.0.0.1")
+    asked = {"prompt": "a ball", "seed": 7}
+
+    def wait() -> float:
+        app.state.service.waiting._at = float("-inf")
+        return client.post("/v1/videos", json={**asked, "dry_run": True}).json()["queue_time_s"]
+
+    client.post("/v1/videos", json={**asked, "model": "tiny", "seconds": 5, "num_inference_steps": 8, "n": 2})
+    assert wait() == pytest.approx(2 * 2 * 3.0, abs=0.1)  # with guidance every step is two passes
+    monkeypatch.setattr("happyhorse.server.estimates.LOOKED_AT", 1)
+    assert wait() == pytest.approx(2 * 2 * 3.0, abs=0.1)

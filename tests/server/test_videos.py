@@ -94,8 +94,9 @@ def test_multipart_says_the_same_as_json(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("wrong", "field", "says"),
     [
-        ({"prompt": ""}, "prompt", "at least 1"),
-        ({"prompt": "a" * 5001}, "prompt", "5000"),
+        ({"prompt": ""}, "prompt", "prompt is empty; say in 1 to 5000 characters what should be seen and heard"),
+        ({"prompt": " \n"}, "prompt", "prompt is empty; say in 1 to 5000 characters"),
+        ({"prompt": "a" * 5001}, "prompt", "prompt has 5001 characters; the limit is 5000"),
         ({"prompt": "ball " * 300}, "prompt", "128"),
         ({"lora": {"name": "x"}}, "lora", "not supported"),
         ({"seconds": 11}, "seconds", "0.5 to 10 s"),
@@ -187,6 +188,11 @@ def test_renders_remixes_and_extensions_build_on_a_clip(client: TestClient, work
     assert "is a render already" in refused(client.post(f"/v1/videos/{render['id']}/render"), None)
     remix = client.post(f"/v1/videos/{name}/remix", json={"prompt": "a blue ball"}).json()
     assert (remix["prompt"], remix["seed"], remix["seconds"]) == ("a blue ball", 7, "2")
+    several = client.post(f"/v1/videos/{name}/remix", json={"prompt": "a blue ball", "seed": 20, "n": 3}).json()
+    assert [one["seed"] for one in several["data"]] == [20, 21, 22]
+    assert {(one["remixed_from_video_id"], one["group"]) for one in several["data"]} == {(name, several["group"])}
+    refused(client.post(f"/v1/videos/{name}/remix", json={"prompt": "a ball", "n": 9}), "n")
+    assert "512x512" in refused(client.post(f"/v1/videos/{name}/render", json={"size": "1080p"}), "size")
     longer = {"video": {"id": name}, "prompt": "it rolls away", "seconds": "3"}
     extension = client.post("/v1/videos/extensions", json=longer).json()
     assert extension["kind"] == "extend" and float(extension["seconds"]) == 3.5
@@ -195,6 +201,20 @@ def test_renders_remixes_and_extensions_build_on_a_clip(client: TestClient, work
     edit = {"video": {"id": name}, "prompt": "a bell"}
     assert "new sound" in refused(client.post("/v1/videos/edits", json=edit), "generate_sound")
     refused(client.post(f"/v1/videos/{render['id']}/remix", json={"prompt": "x"}), None)
+
+
+def test_a_clip_whose_file_is_gone_is_not_found(client: TestClient, work: Callable) -> None:
+    name = client.post("/v1/videos", json=BALL).json()["id"]
+    work()
+    service = client.app.state.service  # type: ignore[attr-defined]
+    service.blobs.delete(service.queue.get(name).result["video"])
+    assert "not there any more" in refused(client.get(f"/v1/videos/{name}/content"), None, 404)
+
+
+def test_a_server_that_stops_says_that_the_clip_is_yet_to_come(client: TestClient) -> None:
+    client.app.state.listeners.end()  # type: ignore[attr-defined]
+    answer = client.post("/v1/videos/sync", json=BALL)
+    assert "fetched by its id" in refused(answer, None, 503) and answer.headers["retry-after"] == "30"
 
 
 def test_a_dry_run_says_what_it_would_take_and_submits_nothing(client: TestClient) -> None:

@@ -46,7 +46,7 @@ def test_a_size_is_a_preview_a_render_or_an_aspect(foal: Offer) -> None:
 
     assert made(size="16:9") == ("160x96", "160x96")
     assert made(size="640x384") == ("160x96", "640x384")
-    assert made(render=True) == ("128x128", "512x512")
+    assert made(size=foal.hosted("1080P", 1.0)) == ("128x128", "512x512")
     assert made(media={"image": image(90, 160)}) == ("96x160", "96x160")
     plain = dataclasses.replace(foal, enlarging=None)
     with pytest.raises(FieldError, match="nearest size is 128x128") as refused:

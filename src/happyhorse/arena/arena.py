@@ -20,7 +20,7 @@ from happyhorse.arena.ratings import DRAWS
 from happyhorse.arena.table import Table, make_table
 from happyhorse.arena.vote import Pairing, Vote
 from happyhorse.arena.votes import UnknownMatchError, VoteError, Votes
-from happyhorse.errors import ConfigError, MediaError
+from happyhorse.errors import ConfigError
 
 VOTES = "votes.sqlite"
 TABLES_MAX = 64
@@ -39,7 +39,8 @@ def arena_folder(asked: Path | None = None) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """A match as a voter sees it: no names. Files are named by their bytes; serve them by match and side."""
+    """A match as a voter sees it: no names, nor any inside of the files. These are named by the bytes of the clips;
+    serve them by match and side."""
 
     id: str
     board: str
@@ -185,16 +186,11 @@ class Arena:
             category=pairing.category,
             prompt=left.text,
             image=self.entries.image_path(left),
-            left_clip=self._there(self.entries.clip_path(left)),
-            right_clip=self._there(self.entries.clip_path(right)),
+            left_clip=self.entries.shown_path(left),
+            right_clip=self.entries.shown_path(right),
             left_gain=left_gain,
             right_gain=right_gain,
         )
-
-    def _there(self, path: Path) -> Path:
-        if not path.is_file():
-            raise MediaError(f"{path} is missing; add its model again (happyhorse arena add --overwrite)")
-        return path
 
 
 def _files(clips: dict[tuple[str, str], EntryClip]) -> dict[tuple[str, str], str]:

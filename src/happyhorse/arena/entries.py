@@ -1,8 +1,8 @@
 """The models of an arena and their clips, kept in its folder.
 
 ``entries/NAME.json`` says what a model has brought; ``clips/`` and ``images/`` hold the files, each under the SHA-256
-of its bytes, so that a name tells nothing and the same file is there once. A model is in the arena when its JSON is,
-which is written last and whole.
+of its bytes, so that a name tells nothing and the same file is there once; ``shown/`` has what voters are given of
+``clips/``. A model is in the arena when its JSON is, which is written last and whole.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,13 +19,14 @@ from pathlib import Path
 from happyhorse.arena.clips import ClipFacts, inspect_clip
 from happyhorse.arena.loudness import require_meter
 from happyhorse.arena.names import check_model
+from happyhorse.arena.shown import write_shown
 from happyhorse.arena.submissions import Submission, read_submissions
 from happyhorse.codecs.images import read_image
 from happyhorse.config import Config
 from happyhorse.errors import ConfigError, MediaError, OutputError
 from happyhorse.files import make_folder, output_error, whole_file
 
-ENTRIES, CLIPS, IMAGES = "entries", "clips", "images"
+ENTRIES, CLIPS, IMAGES, SHOWN = "entries", "clips", "images", "shown"
 
 Progress = Callable[[int, int], None]
 """Told how many clips of how many were checked."""
@@ -80,6 +82,7 @@ class Entries:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._read: dict[Path, tuple[tuple[int, int], Entry]] = {}
+        self._writing = threading.Lock()
 
     def all(self) -> list[Entry]:
         """Every model, by name. Raises MediaError if one's file is damaged."""
@@ -87,6 +90,20 @@ class Entries:
 
     def clip_path(self, clip: EntryClip) -> Path:
         return self.folder / CLIPS / clip.file
+
+    def shown_path(self, clip: EntryClip) -> Path:
+        """The clip as voters are given it (see ``shown``); made the first time that it is asked for.
+
+        Raises MediaError if the clip is missing.
+        """
+        path, source = self.folder / SHOWN / clip.file, self.clip_path(clip)
+        if not source.is_file():
+            raise MediaError(f"{source} is missing; add its model again (happyhorse arena add --overwrite)")
+        with self._writing:
+            if not path.exists():
+                make_folder(path.parent)
+                write_shown(source, path)
+        return path
 
     def image_path(self, clip: EntryClip) -> Path | None:
         return self.folder / IMAGES / clip.image if clip.image else None
@@ -156,6 +173,7 @@ class Entries:
         try:
             for clip, one in zip(entry.clips, submissions, strict=True):
                 _copy(one.path, self.clip_path(clip))
+                self.shown_path(clip)
                 if one.image and (image := self.image_path(clip)):
                     _copy(one.image, image)
             with whole_file(path) as temporary:
@@ -172,7 +190,7 @@ class Entries:
 
     def _files(self, clip: EntryClip) -> list[Path]:
         image = self.image_path(clip)
-        return [self.clip_path(clip), *([image] if image else [])]
+        return [self.clip_path(clip), self.folder / SHOWN / clip.file, *([image] if image else [])]
 
     def _path(self, name: str) -> Path:
         return self.folder / ENTRIES / f"{name}.json"

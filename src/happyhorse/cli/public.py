@@ -23,7 +23,7 @@ from happyhorse.memory.room import room_on
 from happyhorse.sampling.given import Image
 from happyhorse.sampling.public import PublicGiven, PublicPipeline, PublicPreview, load_given
 from happyhorse.sampling.public_parts import GENERATORS, choose, kind_of, load_public, placement_for
-from happyhorse.sampling.public_request import PublicRequest, make_public_request
+from happyhorse.sampling.public_request import PublicRequest, make_public_request, sound_seconds
 from happyhorse.sampling.published import Rendering
 from happyhorse.sampling.request import SEED_MAX
 from happyhorse.types import Latents
@@ -105,7 +105,7 @@ def _seconds(options: Options, given: PublicGiven) -> float | None:
     """As asked for, else as long as the sound in whole frames."""
     if options.seconds is not None or given.sound is None:
         return options.seconds
-    return max(1.0, min(15.0, int(given.sound.seconds * 25) / 25))
+    return sound_seconds(given.sound.seconds)
 
 
 def render_wish(asked: str | None) -> str | None:

@@ -48,12 +48,12 @@ def run(settings: Settings, listening: socket.socket, address: str) -> None:
     import uvicorn
 
     from happyhorse.server.app import create_app
-    from happyhorse.server.supervisor import Supervisor, devices_of
+    from happyhorse.server.engines import engine_of
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=_LOG_FORMAT)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    devices = devices_of(settings)
-    app = create_app(settings, supervisor=Supervisor(settings, devices))
+    engine = engine_of(settings)
+    app = create_app(settings, engine=engine)
     if settings.asks_for_keys:
         _first_key(settings)
     config = uvicorn.Config(
@@ -70,7 +70,7 @@ def run(settings: Settings, listening: socket.socket, address: str) -> None:
             app.state.listeners.end()
             super().handle_exit(sig, frame)
 
-    say(f"{address}  {', '.join(settings.models)}; workers on {', '.join(devices) or 'other machines'}")
+    say(f"{address}  {', '.join(settings.models)}; workers on {engine.where}")
     # Stopping in order is how a server ends; the signal that asked for it is not an error.
     with contextlib.suppress(KeyboardInterrupt):
         Server(config).run(sockets=[listening])

@@ -171,6 +171,19 @@ def plan(stages: Sequence[Stage], room: Room) -> Plan:
     return Plan(tuple(_from_disk(seat, room) for seat in unkept[0]))
 
 
+def refit(before: Plan, stages: Sequence[Stage], room: Room) -> Plan | None:
+    """An earlier plan's seats for a clip that needs other working memory; stages that it does not need keep theirs.
+
+    None if it needs a stage that has no seat, or if they do not fit any more.
+    """
+    seats = {seat.stage.name: seat for seat in before.seats}
+    if any(stage.name not in seats for stage in stages):
+        return None
+    new = {stage.name: dataclasses.replace(seats[stage.name], stage=stage) for stage in stages}
+    found = Plan(tuple((seats | new).values()))
+    return found if found.peak <= room.usable else None
+
+
 def _subsets(stages: Sequence[Stage]) -> Iterator[set[str]]:
     """Every choice of stages that could be resident, the largest first."""
     names = [stage.name for stage in stages]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -51,6 +51,13 @@ class Turns:
                 if stream:
                     stream.close()
 
+    def change(self, plan: Plan, sources: Mapping[str, Source], fresh: Collection[str] = ()) -> None:
+        """Goes on with another plan. Modules that keep their seats stay, but those of ``fresh`` stages, whose source is
+        another one; the rest is read again when it is needed."""
+        stays = {seat.stage.name for seat in plan.seats if _place_of(seat) in map(_place_of, self.plan.seats)}
+        self._kept = {name: kept for name, kept in self._kept.items() if name in stays - {*fresh}}
+        self.plan, self.sources = plan, sources
+
     def close(self) -> None:
         """Forgets everything that was kept."""
         self._kept.clear()
@@ -67,6 +74,10 @@ class Turns:
             return module, None
         assert source.layers is not None, f"{seat.stage.name} has no layers to stream"
         return module, stream_layers(source.layers(module), self.device, seat.resident)
+
+
+def _place_of(seat: Seat) -> tuple[str, str, int, bool]:
+    return seat.stage.name, seat.mode, seat.resident, seat.kept
 
 
 @contextlib.contextmanager

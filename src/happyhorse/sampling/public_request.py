@@ -52,10 +52,7 @@ class PublicRequest:
         """What is done otherwise than asked, a line each."""
         for asked, shape in zip(self.asked, (self.shape, self.large), strict=True):
             if asked and shape and asked != (shape.width, shape.height):
-                yield (
-                    f"{asked[0]}x{asked[1]} is made as {shape.width}x{shape.height}: width and height are multiples "
-                    f"of {CELL}"
-                )
+                yield cut_note(asked, (shape.width, shape.height))
 
     def recipe(self) -> dict[str, Any]:
         """As JSON values, in the words of the command line."""
@@ -87,9 +84,7 @@ def make_public_request(
     ``render`` is one of RENDERS, or a size; None leaves the preview as it is. Raises PromptError, SizeError or
     ConfigError for what cannot be made.
     """
-    seconds = SECONDS if seconds is None else seconds
-    if not SECONDS_MIN <= seconds <= SECONDS_MAX:  # also refuses NaN
-        raise SizeError(f"a clip of {seconds:g} s cannot be made; ask for {SECONDS_MIN:g} to {SECONDS_MAX:g} s")
+    seconds = check_seconds(SECONDS if seconds is None else seconds)
     small = preview_size(size, image_aspect)
     large = render_size(render, small) if render else None
     denoising = denoising if steps is None else denoising.replace(steps=checked_whole("steps", steps, 1, STEPS_MAX))
@@ -103,6 +98,23 @@ def make_public_request(
         denoising=denoising,
         asked=(small, large),
     )
+
+
+def cut_note(asked: tuple[int, int], made: tuple[int, int]) -> str:
+    """That a size was cut to whole cells."""
+    return f"{asked[0]}x{asked[1]} is made as {made[0]}x{made[1]}: width and height are multiples of {CELL}"
+
+
+def check_seconds(seconds: float) -> float:
+    """The length of a clip, if it can be made. Raises SizeError if not."""
+    if not SECONDS_MIN <= seconds <= SECONDS_MAX:  # also refuses NaN
+        raise SizeError(f"a clip of {seconds:g} s cannot be made; ask for {SECONDS_MIN:g} to {SECONDS_MAX:g} s")
+    return seconds
+
+
+def sound_seconds(seconds: float) -> float:
+    """How long the clip for a sound is: as long as that in whole frames, within the limits."""
+    return max(SECONDS_MIN, min(SECONDS_MAX, int(seconds * FPS) / FPS))
 
 
 def _shape(seconds: float, size: tuple[int, int]) -> PublishedShape:

@@ -1,6 +1,6 @@
 """The HTTP service: ``create_app(settings)`` gives the ASGI application, which ``happyhorse serve`` runs.
 
-Workers are processes of their own (``supervisor``); the application submits, tells and serves what they make. What may
+Workers are processes of their own (``engines``); the application submits, tells and serves what they make. What may
 block is called in threads.
 """
 
@@ -25,6 +25,7 @@ from happyhorse.server import arena_routes, dashscope, videos
 from happyhorse.server.background import background
 from happyhorse.server.blobs import Blobs
 from happyhorse.server.documents import refusals
+from happyhorse.server.engines import Engine
 from happyhorse.server.errors import FieldError, ServiceError, dashscope_body, refusal, videos_body
 from happyhorse.server.forms import words
 from happyhorse.server.guards import Guards
@@ -35,10 +36,10 @@ from happyhorse.server.metrics import Metrics
 from happyhorse.server.offers import Offers
 from happyhorse.server.pages import STUDIO, add_pages
 from happyhorse.server.presence import Presence
+from happyhorse.server.scratch import scratch_folder, sweep
 from happyhorse.server.service import Service, in_thread, token_of
 from happyhorse.server.settings import Settings
 from happyhorse.server.sse import Listeners
-from happyhorse.server.supervisor import Supervisor
 
 TITLE = "happyhorse"
 DESCRIPTION = """A prompt becomes a video with its sound.
@@ -57,10 +58,11 @@ def create_app(
     blobs: Blobs | None = None,
     keys: Keys | None = None,
     offers: Offers | None = None,
-    supervisor: Supervisor | None = None,
+    engine: Engine | None = None,
     studio: Path = STUDIO,
 ) -> FastAPI:
-    """The application. What is not given is made from the settings; ``supervisor`` starts and stops with it.
+    """The application. What is not given is made from the settings; ``engine``, which runs workers, starts and stops
+    with it.
 
     Raises ConfigError, WeightsError or JobStoreError for what cannot be served.
     """
@@ -84,7 +86,7 @@ def create_app(
         version=happyhorse.__version__,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(service, metrics, supervisor),
+        lifespan=_lifespan(service, metrics, engine),
     )
     app.state.service, app.state.listeners = service, listeners
     _add_refusals(app)
@@ -104,19 +106,22 @@ def create_app(
     return app
 
 
-def _lifespan(service: Service, metrics: Metrics, supervisor: Supervisor | None):
+def _lifespan(service: Service, metrics: Metrics, engine: Engine | None):
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await in_thread(sweep)
         threads = background(service, metrics)
         for thread in threads:
             thread.start()
-        if supervisor:
-            supervisor.start()
+        service.inspector.start()
+        if engine:
+            engine.start()
         try:
-            yield
+            with scratch_folder() as service.incoming:
+                yield
         finally:
-            if supervisor:
-                await in_thread(supervisor.stop)
+            if engine:
+                await in_thread(engine.stop)
             for thread in threads:
                 await in_thread(thread.stop)
             service.inspector.close()

@@ -40,7 +40,10 @@ def main(decode: Decode | None = None) -> None:
         if not request:
             return
         while not request.endswith(b"\n"):
-            request += control.recv(_REQUEST_MAX)
+            rest = control.recv(_REQUEST_MAX)
+            if not rest:  # whoever asked is gone in mid-sentence
+                return
+            request += rest
         if os.fork() == 0:
             control.close()  # the next requests are not this copy's
             _answer(decode, json.loads(request), descriptors[0])

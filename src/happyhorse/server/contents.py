@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
+from happyhorse.errors import MediaError
 from happyhorse.server.errors import ServiceError
 from happyhorse.server.records import COMPLETED, Job
 from happyhorse.server.service import Service
@@ -22,9 +23,13 @@ def content(service: Service, job: Job, variant: str, headers: Mapping[str, str]
     """A file of a finished job. Raises ServiceError 404 for one that is not finished, or whose file is gone."""
     if job.status != COMPLETED or not job.result:
         raise ServiceError(404, "not_ready", f"{job.id} is {job.status}; there is no {variant} until it is completed")
-    blob = job.result.get(variant)
-    if not blob or not service.blobs.exists(blob):
-        raise ServiceError(404, "gone", f"the {variant} of {job.id} is not there any more")
+    blob, gone = job.result.get(variant), f"the {variant} of {job.id} is not there any more"
+    if not blob:
+        raise ServiceError(404, "gone", gone)
+    try:  # it may be deleted at any moment
+        path, length = service.blobs.local_path(blob), str(service.blobs.size(blob))
+    except MediaError as error:
+        raise ServiceError(404, "gone", gone) from error
     kind, ending = ("video/mp4", "mp4") if variant == "video" else ("image/jpeg", "jpg")
     name = f"{job.id}.{ending}" if variant == "video" else f"{job.id}-{variant}.{ending}"
     kept = {
@@ -33,11 +38,9 @@ def content(service: Service, job: Job, variant: str, headers: Mapping[str, str]
         "Content-Disposition": f'inline; filename="{name}"',
         **(headers or {}),
     }
-    path = service.blobs.local_path(blob)
     if path is not None:
         return FileResponse(path, media_type=kind, headers=kept)
-    length = {"Content-Length": str(service.blobs.size(blob))}
-    return StreamingResponse(_blocks(service, blob), media_type=kind, headers={**kept, **length})
+    return StreamingResponse(_blocks(service, blob), media_type=kind, headers={**kept, "Content-Length": length})
 
 
 def _blocks(service: Service, blob: str) -> Iterator[bytes]:

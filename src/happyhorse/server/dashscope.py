@@ -133,25 +133,16 @@ def read(form: Synthesis, offer: Offer, asked: Asked) -> tuple[Wish, list[str]]:
     """The wish in a request, and what is made of it otherwise than it says."""
     mode, parameters = MODES[form.model], form.parameters
     _check(form, mode, offer)
+    seconds, (low, high) = parameters.duration, offer.seconds_range
+    if not low <= seconds <= high:
+        raise FieldError("parameters.duration", f"duration is {seconds}; {offer.name} makes {low:g} to {high:g} s")
     media = dict[str, Medium]()
     for number, medium in enumerate(form.input.media):
         media["image"] = asked.intake.url(f"input.media[{number}].url", "image", medium.url)
-    seconds = parameters.duration
-    if not offer.sampling.seconds_min <= seconds <= offer.sampling.seconds_max:
-        low, high = offer.sampling.seconds_min, offer.sampling.seconds_max
-        raise FieldError("parameters.duration", f"duration is {seconds}; {offer.name} makes {low:g} to {high:g} s")
-    render = parameters.resolution != "480P" and offer.enlarging is not None
     across, down = (parameters.ratio or "16:9").split(":")
-    aspect = media["image"].aspect if media else int(across) / int(down)
-    size = offer.choose(None, aspect, render)
-    wish = Wish(
-        prompt=form.input.prompt or "",
-        size=size.preview_name,
-        seconds=seconds,
-        seed=parameters.seed,
-        render=render,
-        media=media,
-    )
+    aspect = (media["image"].aspect if media else None) or int(across) / int(down)
+    size = offer.hosted(parameters.resolution, aspect)
+    wish = Wish(form.input.prompt or "", size=size, seconds=seconds, seed=parameters.seed, media=media)
     asked_for = parameters.resolution if media else f"{parameters.resolution} {parameters.ratio or '16:9'}"
     return wish, [f"{form.model} {asked_for} is made by {offer.name} as {size.name}"]
 

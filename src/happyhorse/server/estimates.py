@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from happyhorse.errors import ConfigError
@@ -19,12 +19,9 @@ from happyhorse.server.progress import windows
 from happyhorse.server.records import COMPLETED, Job
 from happyhorse.server.service import Service
 from happyhorse.server.views import seconds_text
-from happyhorse.types import ClipShape
 
 LOOKED_AT = 100
 """Jobs that are looked at, the newest."""
-UNIT_SECONDS = 3.0 / (8 * 617)
-"""A clip of the foal, 5 s at 128x128 in 8 steps, takes about 3 s on two cores."""
 PROCESS_MIB = 420.0
 """A worker's Python and torch."""
 PIXEL_BYTES = 20.0
@@ -49,18 +46,17 @@ class Work:
 class Rates:
     """Seconds for a unit of work."""
 
-    clip: float = UNIT_SECONDS
-    render: float = UNIT_SECONDS
+    clip: float
+    render: float
     measured: bool = False
 
 
 def work(order: Order | RenderOrder) -> Work:
     """What a worker has to do for an order."""
-    large = _shape(order.size, order.seconds).tokens
+    large = order.large.tokens
     if isinstance(order, RenderOrder):
         return Work(render=order.steps * large)
-    guided = order.guidance != (1.0, 1.0)
-    clip = order.steps * (2 if guided else 1) * order.request().shape.tokens
+    clip = order.steps * (2 if order.guided else 1) * order.shape.tokens
     if "start" in order.media:
         return Work(windows(order) * clip)
     return Work(clip * (LOOP_SHARE if order.loop else 1.0), RENDER_STEPS * large if order.rendered else 0.0)
@@ -68,9 +64,10 @@ def work(order: Order | RenderOrder) -> Work:
 
 def estimate(service: Service, offer: Offer, orders: Sequence[Order | RenderOrder]) -> dict[str, Any]:
     """Seconds, memory and what would be made: fields of ``views.Estimate``."""
-    recent = [job for job in service.queue.page(limit=LOOKED_AT).jobs if job.model == offer.name]
-    rates, first = rates_of(recent), orders[0]
-    ahead = sum(work_of(job).seconds(rates) * (1 - job.progress / 100) for job in recent if not job.finished)
+    page = service.queue.page(limit=LOOKED_AT).jobs
+    rates = {each.name: rates_of(_of(each, page), each.unit_seconds) for each in service.offers}
+    own, first = rates[offer.name], orders[0]
+    waiting = _waiting_seconds(page, rates, service.waiting())
     return {
         "object": "video.estimate",
         "model": offer.name,
@@ -79,12 +76,24 @@ def estimate(service: Service, offer: Offer, orders: Sequence[Order | RenderOrde
         "seconds": seconds_text(first.seconds),
         "seed": first.seed,
         "num_inference_steps": first.steps,
-        "inference_time_s": round(sum(work(order).seconds(rates) for order in orders), 1),
-        "queue_time_s": round(ahead / max(1, len(service.presence.here())), 1),
-        "peak_memory_mb": _memory(first, offer, recent),
-        "measured": rates.measured,
+        "inference_time_s": round(sum(work(order).seconds(own) for order in orders), 1),
+        "queue_time_s": round(waiting / max(1, len(service.presence.here())), 1),
+        "peak_memory_mb": _memory(first, offer, _of(offer, page)),
+        "measured": own.measured,
         "notes": list(first.notes),
     }
+
+
+def _of(offer: Offer, jobs: Sequence[Job]) -> list[Job]:
+    return [job for job in jobs if job.model == offer.name]
+
+
+def _waiting_seconds(page: Sequence[Job], rates: Mapping[str, Rates], waiting: int) -> float:
+    """The work that is not done yet; jobs of all models wait for the same workers."""
+    open_jobs = [job for job in page if not job.finished and job.model in rates]
+    found = sum(work_of(job).seconds(rates[job.model]) * (1 - job.progress / 100) for job in open_jobs)
+    # Where all that were looked at wait, more do; they are taken to be like those.
+    return found * max(1.0, waiting / LOOKED_AT) if len(open_jobs) == LOOKED_AT else found
 
 
 def work_of(job: Job) -> Work:
@@ -95,8 +104,9 @@ def work_of(job: Job) -> Work:
         return Work()
 
 
-def rates_of(jobs: Sequence[Job]) -> Rates:
-    """Medians over finished jobs that made only a clip, or only a render; one stands for the other where it must."""
+def rates_of(jobs: Sequence[Job], otherwise: float) -> Rates:
+    """Medians over finished jobs that made only a clip, or only a render; one stands for the other where it must, and
+    ``otherwise`` for both where there is none."""
     clips, renders = list[float](), list[float]()
     for job in jobs:
         units = work_of(job)
@@ -107,7 +117,7 @@ def rates_of(jobs: Sequence[Job]) -> Rates:
                 rates.append(job.result["inference_seconds"] / done)
     found = clips or renders
     if not found:
-        return Rates()
+        return Rates(otherwise, otherwise)
     return Rates(statistics.median(clips or renders), statistics.median(renders or clips), measured=True)
 
 
@@ -118,11 +128,5 @@ def _memory(order: Order | RenderOrder, offer: Offer, jobs: Sequence[Job]) -> fl
         for job in jobs
         if job.result and job.request["size"] == order.size and job.result["seconds"] >= order.seconds
     ]
-    shape = _shape(order.size, order.seconds)
-    pixels = shape.frames * shape.height * shape.width
-    return max(alike) if alike else round(PROCESS_MIB + (2 * offer.weight_bytes + PIXEL_BYTES * pixels) / 2**20, 1)
-
-
-def _shape(size: str, seconds: float) -> ClipShape:
-    width, height = map(int, size.split("x"))
-    return ClipShape(seconds, height, width)
+    pixels = order.large.frames * order.large.height * order.large.width
+    return max(alike) if alike else round(PROCESS_MIB + (offer.memory_bytes + PIXEL_BYTES * pixels) / 2**20, 1)

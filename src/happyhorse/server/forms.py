@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
 
 from happyhorse.sampling.request import GUIDANCE_MAX, PROMPT_CHARACTERS_MAX, SEED_MAX, STEPS_MAX
 from happyhorse.server.errors import FieldError
@@ -17,9 +17,14 @@ EXAMPLE = {"prompt": "a red ball bounces on wood", "seconds": "2", "size": "128x
 
 Whole = int
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Prompt = Annotated[str, Field(min_length=1, max_length=PROMPT_CHARACTERS_MAX, description="What to see and hear.")]
+Prompt = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS_MAX),
+    Field(description="What to see and hear."),
+]
 Seed = Annotated[Whole, Field(ge=0, le=SEED_MAX, description="The same seed gives the same clip; drawn if left out.")]
 Steps = Annotated[Whole, Field(ge=1, le=STEPS_MAX, description="Denoising steps; the model's own if left out.")]
+Count = Annotated[Whole, Field(ge=1, le=100, description="Clips to make, with seeds that follow each other.")]
 Seconds = Annotated[Number, Field(gt=0, le=600)]
 Guidance = Annotated[
     Number, Field(ge=0, le=GUIDANCE_MAX, description="Weight of the prompt; the model's own if left out.")
@@ -75,7 +80,7 @@ class CreateVideo(Form):
     )
     negative_prompt: str | None = Field(None, max_length=PROMPT_CHARACTERS_MAX)
     seed: Seed | None = None
-    n: Whole | None = Field(None, ge=1, le=100, description="Clips to make, with seeds that follow each other.")
+    n: Count | None = None
     num_inference_steps: Steps | None = None
     guidance_scale: Guidance | None = None
     input_reference: Medium | None = Field(None, description="An image that becomes the first frame.")
@@ -84,7 +89,7 @@ class CreateVideo(Form):
     audio_reference: Medium | None = Field(None, description="A sound to make the picture for.")
     video_reference: Medium | None = Field(None, description="A film to make the sound for.")
     loop: bool | None = Field(None, description="A clip whose end leads into its beginning.")
-    fps: Whole | None = Field(None, description="Frames a second; 24 is the only choice.")
+    fps: Whole | None = Field(None, description="Frames a second; those of the model are the only choice.")
     num_frames: Whole | None = Field(None, ge=1, le=20_000, description="Length in frames, instead of seconds.")
     width: Whole | None = Field(None, ge=1, le=99_999, description="With height, instead of size.")
     height: Whole | None = Field(None, ge=1, le=99_999)
@@ -103,15 +108,19 @@ class Remix(Form):
 
     prompt: Prompt
     seed: Seed | None = Field(None, description="That of the first clip if left out.")
+    n: Count | None = None
     user: User | None = None
     webhook_url: WebhookUrl | None = None
 
 
 class Render(Form):
-    """A preview at four times its size."""
+    """A preview in its larger size."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {}})
 
+    size: str | None = Field(
+        None, max_length=32, description='One of the render_options of the model, or "WxH"; the first if left out.'
+    )
     seed: Seed | None = Field(None, description="That of the preview if left out.")
     num_inference_steps: Steps | None = None
     user: User | None = None
@@ -179,30 +188,38 @@ class Nothing(Form):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {}})
 
 
+WAYS_OUT = {"prompt": f"; say in 1 to {PROMPT_CHARACTERS_MAX} characters what should be seen and heard"}
+"""What is added where a field holds nothing."""
 ListOrder = Literal["asc", "desc"]
 Variant = Literal["video", "thumbnail", "spritesheet"]
 
 F = TypeVar("F", bound=BaseModel)
 
 
-def parse(form: type[F], fields: Mapping[str, Any], prefix: str = "") -> F:
+def parse(form: type[F], fields: Mapping[str, Any]) -> F:
     """The fields as a form. Raises FieldError that names the first one that is wrong, and its limit."""
     try:
         return form.model_validate(dict(fields))
     except ValidationError as error:
-        raise _field_error(form, error, prefix) from None
+        raise _field_error(form, error) from None
 
 
-def _field_error(form: type[BaseModel], error: ValidationError, prefix: str) -> FieldError:
+def _field_error(form: type[BaseModel], error: ValidationError) -> FieldError:
     # Of a field with alternatives, the last complaint is about the form that was most likely meant.
-    first = error.errors(include_url=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     place = [str(part) for part in first["loc"] if part not in ("Reference", "str")]
-    name = prefix + ".".join(place)
+    name = ".".join(place)
     if first["type"] == "extra_forbidden":
         known = ", ".join(form.model_fields) if len(place) == 1 else "others"
         return FieldError(name, f"the field {name[:80]!r} is not supported; fields are {known}", "unknown_field")
+    way_out = WAYS_OUT.get(name, "")
     if first["type"] == "missing":
-        return FieldError(name, f"{name} is missing", "missing_field")
+        return FieldError(name, f"{name} is missing{way_out}", "missing_field")
+    if first["type"] == "string_too_short":
+        return FieldError(name, f"{name} is empty{way_out}")
+    if first["type"] == "string_too_long":
+        length, most = len(first["input"]), (first.get("ctx") or {})["max_length"]
+        return FieldError(name, f"{name} has {length} characters; the limit is {most}")
     shown = repr(first["input"])
     shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
     return FieldError(name or None, f"{name or 'the body'} is {shown}: {words(first['msg'])}")

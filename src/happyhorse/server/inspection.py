@@ -51,8 +51,9 @@ class Facts(Config):
 class Inspector:
     """A process that has the decoders loaded and copies itself for each file: ``with Inspector() as inspector``.
 
-    Safe to share between threads; ``at_once`` files are decoded at the same time, others wait. It starts with the first
-    file, starts again if it dies, knows nothing of this process's environment, and ends with this process.
+    Safe to share between threads; ``at_once`` files are decoded at the same time, others wait. It is started ahead or
+    with the first file, starts again if it dies, knows nothing of this process's environment, and ends with this
+    process.
     """
 
     def __init__(self, limits: UploadLimits | None = None, at_once: int = 2, program: Sequence[str] = _PROGRAM) -> None:
@@ -76,6 +77,12 @@ class Inspector:
         if "facts" in answer:
             return Facts.from_dict(answer["facts"])
         raise MediaError(answer.get("refused") or self._silent(kind))
+
+    def start(self) -> None:
+        """Starts the process, so that the first file does not wait for it to load. Does nothing if it runs."""
+        with self._lock:
+            if self._control is None:
+                self._control = self._start()
 
     def close(self) -> None:
         with self._lock:

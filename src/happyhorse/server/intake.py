@@ -27,7 +27,7 @@ class Intake:
     def file(self, field: str, kind: str, source: BinaryIO | bytes) -> Medium:
         """A file that was sent. Raises FieldError naming the field and the limit."""
         with naming(field):
-            upload = accept(source, kind, self.service.settings.uploads)
+            upload = accept(source, kind, self.service.settings.uploads, self.service.incoming)
         return self._keep(field, kind, upload.path, upload.media_type)
 
     def url(self, field: str, kind: str, url: str) -> Medium:
@@ -35,7 +35,7 @@ class Intake:
         policy = self.service.settings.fetching
         limits = self.service.settings.uploads
         with naming(field):
-            found = fetch(url, dataclasses.replace(policy, bytes_max=limits.bytes_max(kind)))
+            found = fetch(url, dataclasses.replace(policy, bytes_max=limits.bytes_max(kind)), self.service.incoming)
         try:
             with naming(field, hide=found.path):
                 media_type = recognised(found.path, kind).media_types[0]

@@ -48,23 +48,23 @@ class ModelMaker:
 
     def make(self, order: Order | RenderOrder, media: Media, progress: Progress) -> Made:
         """Carries out an order. Raises a HappyhorseError for what cannot be made, MemoryError where memory ends."""
-        task = _Task(media, progress, list(order.notes))
-        with _memory_errors():
+        task = Task(media, progress, list(order.notes))
+        with memory_errors():
             return self._render(order, task) if isinstance(order, RenderOrder) else self._generate(order, task)
 
     def make_together(self, orders: Sequence[Order | RenderOrder], media: Media, progress: Progress) -> list[Made]:
         """Carries out orders that differ in prompt and seed alone: in one batch if they can be, else one by one."""
         plain = [order for order in orders if isinstance(order, Order) and fits_batch(order)]
         if len(plain) < len(orders):
-            return [self.make(order, _inside(media, number), progress) for number, order in enumerate(orders)]
-        with _memory_errors():
+            return [self.make(order, inside(media, number), progress) for number, order in enumerate(orders)]
+        with memory_errors():
             clips = make_together(self._pipeline, [order.request() for order in plain], progress)
         return [
-            _Task(_inside(media, number), progress, list(order.notes)).hand_in(clip, "clip.mp4")
+            Task(inside(media, number), progress, list(order.notes)).hand_in(clip, "clip.mp4")
             for number, (order, clip) in enumerate(zip(plain, clips, strict=True))
         ]
 
-    def _generate(self, order: Order, task: _Task) -> Made:
+    def _generate(self, order: Order, task: Task) -> Made:
         if start := order.medium("start"):
             clip = self._extend(order, start, task)
             return task.hand_in(clip, "clip.mp4")
@@ -79,23 +79,23 @@ class ModelMaker:
         path = task.write(clip, "preview.mp4")
         return self._enlarge(dataclasses.replace(as_preview(clip), image=given.image), path, order.seed, None, task)
 
-    def _extend(self, order: Order, start: Medium, task: _Task) -> Clip:
+    def _extend(self, order: Order, start: Medium, task: Task) -> Clip:
         begun, request = task.media.load("clip", start, load_start), order.request()
         task.notes += begun.notes(request.shape)
         return extend(self._pipeline, begun, request, order.seconds, task.progress)
 
-    def _render(self, order: RenderOrder, task: _Task) -> Made:
+    def _render(self, order: RenderOrder, task: Task) -> Made:
         path = task.media.path(order.video)
         film = read_mp4(path)
         preview = Preview(
-            film.frames, film.audio[:1], json.loads(film.comment), _latents(order, film.frames, task.media)
+            film.frames, film.audio[:1], json.loads(film.comment), latents_of(order, film.frames, task.media)
         )
         if order.image:
             image = task.media.load("image", Medium.from_dict(order.image), load_image)
             preview = dataclasses.replace(preview, image=image)
         return self._enlarge(preview, path, order.seed, order.steps, task)
 
-    def _enlarge(self, preview: Preview, path: Path, seed: int, steps: int | None, task: _Task) -> Made:
+    def _enlarge(self, preview: Preview, path: Path, seed: int, steps: int | None, task: Task) -> Made:
         """The render of the clip in the file ``path``, with the same sound, bit for bit."""
         if self._renderer is None:
             self._renderer = Renderer.from_pretrained(self._source, self._device)
@@ -104,7 +104,7 @@ class ModelMaker:
 
 
 @dataclasses.dataclass
-class _Task:
+class Task:
     """One order on its way: where its files are, and what has been noted so far."""
 
     media: Media
@@ -127,7 +127,7 @@ class _Task:
         return made(clip, self.write(clip, name, sound_of), self.notes, self.timings)
 
 
-def _inside(media: Media, number: int) -> Media:
+def inside(media: Media, number: int) -> Media:
     """A folder of its own for each order."""
     folder = media.folder / str(number)
     folder.mkdir()
@@ -140,7 +140,7 @@ def _given(order: Order, media: Media) -> Iterator[tuple[str, Any]]:
             yield name, media.load(name, medium, load)
 
 
-def _latents(order: RenderOrder, frames: NDArray[np.uint8], media: Media) -> Latents | None:
+def latents_of(order: RenderOrder, frames: NDArray[np.uint8], media: Media) -> Latents | None:
     """What the clip was decoded from, if it is there and fits the film; None: the film is encoded again."""
     if order.latents is None:
         return None
@@ -153,7 +153,7 @@ def _latents(order: RenderOrder, frames: NDArray[np.uint8], media: Media) -> Lat
 
 
 @contextlib.contextmanager
-def _memory_errors() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """A full GPU is told of as a full machine is."""
     try:
         yield
@@ -175,10 +175,10 @@ class StubMaker:
         frames = np.full((FPS // 2, 32, 32, 3), order.seed % 256, np.uint8)
         recipe = {"happyhorse": "stub", "prompt": order.prompt, "seed": order.seed, "size": "32x32"}
         clip = Clip(frames, np.zeros((1, SAMPLE_RATE // 2), np.float32), FPS, SAMPLE_RATE, recipe, {"denoise": seconds})
-        return _Task(media, progress, list(order.notes)).hand_in(clip, "clip.mp4")
+        return Task(media, progress, list(order.notes)).hand_in(clip, "clip.mp4")
 
     def make_together(self, orders: Sequence[Order | RenderOrder], media: Media, progress: Progress) -> list[Made]:
-        return [self.make(order, _inside(media, number), progress) for number, order in enumerate(orders)]
+        return [self.make(order, inside(media, number), progress) for number, order in enumerate(orders)]
 
 
 def stub_seconds(prompt: str) -> float:

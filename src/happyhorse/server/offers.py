@@ -2,112 +2,69 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
-from happyhorse.errors import ConfigError, SizeError
-from happyhorse.sampling.given import FPS
-from happyhorse.sampling.render import PIXELS_MAX, ROLE
-from happyhorse.sampling.request import ASPECTS, Sampling, choose_size, parse_size
-from happyhorse.sampling.superres import Enlarging
+from happyhorse.errors import ConfigError
 from happyhorse.server.errors import unknown_model
-from happyhorse.weights.registry import is_public, resolve
+from happyhorse.server.model_offers import ModelOffer, load_model_offer
+from happyhorse.server.public_offers import PublicOffer, load_public_offer
+from happyhorse.server.sizes import Size
+from happyhorse.weights.registry import is_public
+
+__all__ = ["ModelOffer", "Offer", "Offers", "PublicOffer", "Size", "load_offer"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """How a picture size is made: as a preview, or as a preview that is rendered."""
-
-    preview: tuple[int, int]
-    """Width and height in pixels."""
-    scale: int = 1
-    """Factor of the render; 1: the preview itself."""
-
-    @property
-    def name(self) -> str:
-        """ "WxH" of what the client gets."""
-        return f"{self.scale * self.preview[0]}x{self.scale * self.preview[1]}"
+class Offer(Protocol):
+    """A model as clients may ask for it, whatever kind it is."""
 
     @property
-    def preview_name(self) -> str:
-        return f"{self.preview[0]}x{self.preview[1]}"
+    def name(self) -> str: ...
 
     @property
-    def rendered(self) -> bool:
-        return self.scale > 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Offer:
-    """A model as clients may ask for it."""
-
-    name: str
-    source: str
-    """What it is loaded by: a name or a folder."""
-    sampling: Sampling
-    enlarging: Enlarging | None
-    """How its previews are rendered; None if they cannot be."""
-    fingerprint: str
-    """Hash over its weights."""
-    weight_bytes: int
-    """Of all its weight files."""
+    def source(self) -> str:
+        """What a worker loads it by."""
+        ...
 
     @property
-    def render_sizes(self) -> tuple[str, ...]:
-        """ "WxH" of what its previews are rendered to."""
-        if self.enlarging is None:
-            return ()
-        scale = self.enlarging.scale
-        sizes = (tuple(scale * side for side in parse_size(name)) for name in self.sampling.sizes)
-        return tuple(f"{width}x{height}" for width, height in sizes if width * height <= PIXELS_MAX)
+    def fps(self) -> int: ...
 
-    def choose(self, size: str | None, aspect: float | None = None, render: bool = False) -> Size:
-        """How a size is made: "WxH", one of ASPECTS, or None for what is nearest to ``aspect`` (width / height).
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """What a clip can be made with beside a prompt, in the words of ``wishes.ASKED_AS``."""
+        ...
 
-        With ``render``, and for the size of a render, a preview is made and rendered. Raises SizeError naming the
-        nearest size that there is.
-        """
-        if size is None or size in ASPECTS or size in self.sampling.sizes:
-            preview = choose_size(self.sampling, size, aspect)
-            return Size(preview, self.render_scale(preview) if render else 1)
-        width, height = parse_size(size)
-        if f"{width}x{height}" in self.render_sizes:
-            assert self.enlarging is not None
-            return Size((width // self.enlarging.scale, height // self.enlarging.scale), self.enlarging.scale)
-        everything = self.sampling.replace(sizes=(*self.sampling.sizes, *self.render_sizes))
-        return Size(choose_size(everything, (width, height)))
+    @property
+    def seconds_range(self) -> tuple[float, float]:
+        """Of the shortest and the longest clip."""
+        ...
 
-    def render_scale(self, preview: tuple[int, int]) -> int:
-        """Factor of a preview's render. Raises SizeError if there is none."""
-        if self.enlarging is None:
-            raise SizeError(f"{self.name} renders nothing; sizes are {', '.join(self.sampling.sizes)}")
-        scale = self.enlarging.scale
-        if scale**2 * preview[0] * preview[1] > PIXELS_MAX:
-            raise SizeError(f"a render of {preview[0]}x{preview[1]} would be too large; make a smaller preview")
-        return scale
+    @property
+    def render_steps(self) -> int:
+        """Denoising steps of a render unless asked otherwise."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what a worker needs for it, apart from the clip."""
+        ...
+
+    @property
+    def unit_seconds(self) -> float:
+        """A rule of thumb for a unit of work (see ``estimates``), for as long as nothing was measured."""
+        ...
+
+    def hosted(self, resolution: str, aspect: float) -> Size:
+        """How a resolution of the hosted service is made: 480P, 720P or 1080P."""
+        ...
+
+    def render_of(self, preview: tuple[int, int], wanted: str | None = None) -> tuple[int, int]:
+        """What a preview is rendered to, ``wanted`` if that can be. Raises SizeError if it cannot."""
+        ...
 
     def describe(self) -> dict[str, Any]:
-        """What clients are told of it."""
-        sampling = self.sampling
-        return {
-            "id": self.name,
-            "object": "model",
-            "created": 0,
-            "owned_by": "happyhorse",
-            "sizes": list(sampling.sizes),
-            "render_sizes": list(self.render_sizes),
-            "renders": self.enlarging is not None,
-            "aspects": list(ASPECTS),
-            "seconds": sampling.seconds,
-            "seconds_min": sampling.seconds_min,
-            "seconds_max": sampling.seconds_max,
-            "steps": sampling.steps,
-            "guidance": [sampling.guidance_video, sampling.guidance_audio],
-            "fps": FPS,
-            "weights": self.fingerprint,
-        }
+        """What clients are told of it: fields of ``views.ModelCard``."""
+        ...
 
 
 class Offers:
@@ -124,7 +81,7 @@ class Offers:
         """The models with these names or folders. Raises WeightsError for one that is not here or has no manifest."""
         return cls([load_offer(name) for name in names])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Offer]:
         return iter(self._by_name.values())
 
     @property
@@ -144,17 +101,6 @@ class Offers:
         return self._by_name[name]
 
 
-def load_offer(name: str) -> Offer:
-    """What a model can be asked for, from its manifest."""
-    if is_public(name):
-        raise ConfigError(f"{name} is not served, only models such as foal; use happyhorse generate --model {name}")
-    model = resolve(name)
-    manifest = model.manifest
-    return Offer(
-        name=manifest.name_of(model.generator),
-        source=name if not Path(name).exists() else str(Path(name).absolute()),
-        sampling=Sampling.from_dict(manifest.sampling_of(model.generator)),
-        enlarging=Enlarging.from_dict(manifest.superres) if ROLE in manifest.files else None,
-        fingerprint=manifest.fingerprint_of(model.generator),
-        weight_bytes=sum(entry["bytes"] for entry in manifest.files.values()),
-    )
+def load_offer(name: str) -> ModelOffer | PublicOffer:
+    """What a model can be asked for. Raises WeightsError if it is not here."""
+    return load_public_offer(name) if is_public(name) else load_model_offer(name)

@@ -7,6 +7,7 @@ from typing import Any
 
 from happyhorse.config import Config
 from happyhorse.errors import ConfigError
+from happyhorse.sampling.published import PublishedShape
 from happyhorse.sampling.request import Request
 from happyhorse.types import ClipShape
 
@@ -54,6 +55,8 @@ class Order(Config):
     notes: tuple[str, ...] = ()
     """What was asked for in vain."""
     user: str | None = None
+    published: bool = False
+    """Of a published model: its own frame rate, one clip at a time, guidance as it was trained with."""
 
     @property
     def rendered(self) -> bool:
@@ -62,13 +65,26 @@ class Order(Config):
     def medium(self, name: str) -> Medium | None:
         return Medium.from_dict(self.media[name]) if name in self.media else None
 
+    @property
+    def guided(self) -> bool:
+        return self.guidance != (1.0, 1.0)
+
+    @property
+    def shape(self) -> ClipShape:
+        """Of what the model makes at a time."""
+        return shape_of(self.preview, self.window, self.published)
+
+    @property
+    def large(self) -> ClipShape:
+        """Of what the client gets."""
+        return shape_of(self.size, self.seconds, self.published)
+
     def request(self) -> Request:
-        """What the model is asked."""
-        width, height = map(int, self.preview.split("x"))
+        """What a model such as the foal is asked."""
         return Request(
             prompt=self.prompt,
             negative=self.negative_prompt,
-            shape=ClipShape(self.window, height, width),
+            shape=self.shape,
             seed=self.seed,
             steps=self.steps,
             guidance=self.guidance,
@@ -101,9 +117,21 @@ class RenderOrder(Config):
     """Fields of the Medium that it begins with."""
     notes: tuple[str, ...] = ()
     user: str | None = None
+    published: bool = False
+    """Of a published model, which renders only what it has the latents of."""
+
+    @property
+    def large(self) -> ClipShape:
+        return shape_of(self.size, self.seconds, self.published)
 
     def to_json(self) -> dict[str, Any]:
         return {**self.to_dict(), "notes": list(self.notes)}
+
+
+def shape_of(size: str, seconds: float, published: bool) -> ClipShape:
+    """The shape of a clip of "WxH"."""
+    width, height = map(int, size.split("x"))
+    return (PublishedShape if published else ClipShape)(seconds, height, width)
 
 
 def read_order(kind: str, request: dict[str, Any]) -> Order | RenderOrder:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from happyhorse.sampling.extend import overlap
 from happyhorse.sampling.given import FPS
+from happyhorse.sampling.public import SHIPPED
 from happyhorse.server.orders import Order, RenderOrder
 from happyhorse.types import ClipShape
 
@@ -34,9 +35,10 @@ class Track:
         part = done / total if total else 1.0
         self._find(stage, part)
         before = sum(self._shares[: self._at])
-        share = self._shares[self._at] if self._names[self._at] == stage else 0.0
-        self._percent = max(self._percent, 99 * (before + part * share) / sum(self._shares))
-        self._done = part
+        if self._names[self._at] == stage:  # one that was not announced is told of, and not counted
+            before += part * self._shares[self._at]
+            self._done = part
+        self._percent = max(self._percent, 99 * before / sum(self._shares))
         return self._percent
 
     def _find(self, stage: str, part: float) -> None:
@@ -49,6 +51,8 @@ class Track:
 
 def stages_of(order: Order | RenderOrder) -> Stages:
     """What a job goes through."""
+    if order.published:
+        return _published(order)
     if isinstance(order, RenderOrder):
         return (*RENDER, *WRITE_LARGE)
     if "start" in order.media:
@@ -58,9 +62,23 @@ def stages_of(order: Order | RenderOrder) -> Stages:
     return (*CLIP, *WRITE, *RENDER, *WRITE_LARGE) if order.rendered else (*CLIP, *WRITE)
 
 
+def _published(order: Order | RenderOrder) -> Stages:
+    """In the words of ``PublicPipeline``."""
+    if isinstance(order, RenderOrder):
+        return _in_passes("render", order.steps, order.large)
+    clip = _in_passes("denoise", order.steps * (2 if order.guided else 1), order.shape)
+    return (*clip, *_in_passes("render", SHIPPED.steps, order.large)) if order.rendered else clip
+
+
+def _in_passes(stage: str, passes: int, shape: ClipShape) -> Stages:
+    """Nearly all of the time goes by in the Transformer, with rows times passes; short stages are not counted."""
+    work = float(passes * shape.tokens)
+    return ("read", work / 10), (stage, work), ("picture", work / 5), ("write", work / 20)
+
+
 def windows(order: Order) -> int:
     """Windows that a clip takes to go on to its new length."""
-    shape, frames, found = order.request().shape, round(order.media["start"]["seconds"] * FPS), 0
+    shape, frames, found = order.shape, round(order.media["start"]["seconds"] * FPS), 0
     while frames < round(order.seconds * FPS):
         frames += _added(frames, shape)
         found += 1

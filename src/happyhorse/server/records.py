@@ -180,9 +180,11 @@ def referenced(value: Any) -> set[str]:
 
 
 def batch_of(submission: Submission) -> str:
-    """Jobs with the same non-empty answer may be made in one batch. Only previews are: renders fill a device alone."""
+    """Jobs with the same non-empty answer may be made in one batch. Only previews are: renders fill a device alone, and
+    so does every clip of a published model."""
     request = submission.request
-    if submission.kind != "generate" or request.get("preview", request.get("size")) != request.get("size"):
+    rendered = request.get("preview", request.get("size")) != request.get("size")
+    if submission.kind != "generate" or rendered or request.get("published"):
         return ""
     shared = {name: value for name, value in request.items() if name not in BATCH_VARIES}
     return _hashed([submission.model, shared])

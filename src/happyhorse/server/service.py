@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import anyio
@@ -79,6 +80,8 @@ class Service:
     inspector: Inspector
     presence: Presence
     limiter: Limiter = dataclasses.field(default_factory=Limiter)
+    incoming: Path | None = None
+    """Where files lie until they are checked and kept; None: among the system's temporary files."""
 
     @functools.cached_property
     def waiting(self) -> Recent:

@@ -34,7 +34,10 @@ _AT_LEAST = {
     "burst": 1,
     "concurrent": 1,
     "stop_seconds": 0,
+    "slots": 0,
 }
+ENGINES = ("processes", "ray")
+_RAY_WORKERS = ("auto", "cpu", "cuda", "none")
 
 
 def default_folder() -> Path:
@@ -62,6 +65,12 @@ class Settings(Config):
     """Names or folders of the models that are offered; the first is the default."""
     workers: tuple[str, ...] = ("auto",)
     """A device for each worker process: cpu, cuda:0, ...; "auto": one for each GPU, else one on the CPU; "none"."""
+    engine: str = "processes"
+    """What runs the workers: "processes" of this machine, or actors of "ray" on the machines of a cluster."""
+    address: str = ""
+    """Where Ray is: HOST:PORT of its head, or auto for that of this machine's node; empty: one is started here."""
+    slots: int = 0
+    """Workers that Ray starts on a node at most; 0: one for each GPU, or one on the CPU."""
     batch: int = 0
     """Previews of one kind that a worker makes at once; 0: 4 on a GPU, 1 on a CPU, where more save nothing."""
     keys: bool | None = None
@@ -118,12 +127,26 @@ class Settings(Config):
         if self.port > 65_535:
             raise ConfigError(f"port is {self.port}; it must be 0 to 65535")
         _ = self.fetching, self.delivering, self.limits
+        self._check_engine()
         if not self.models:
             raise ConfigError("models is empty; name at least one, such as foal")
         for name in ("keep_days", "keep_gib"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} is {value}; it must be more than 0, or left out to keep everything")
+
+    def _check_engine(self) -> None:
+        if self.engine not in ENGINES:
+            raise ConfigError(f"engine is {self.engine!r}; it must be {' or '.join(ENGINES)}")
+        if self.engine != "ray":
+            if self.address or self.slots:
+                raise ConfigError("address and slots are Ray's; give --engine ray with them, or leave them out")
+        elif len(self.workers) != 1 or self.workers[0] not in _RAY_WORKERS:
+            raise ConfigError(
+                f"workers is {', '.join(self.workers)}; with Ray it must be one of {', '.join(_RAY_WORKERS)}"
+            )
+        elif "://" in self.address:
+            raise ConfigError(f"address is {self.address}; give HOST:PORT or auto: the server runs on a node of Ray's")
 
     @classmethod
     def read(cls, arguments: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:

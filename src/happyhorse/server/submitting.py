@@ -7,8 +7,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from happyhorse.sampling.given import FPS
-from happyhorse.sampling.request import SEED_MAX, checked_whole
 from happyhorse.server.bodies import sent
 from happyhorse.server.errors import FieldError, ServiceError, naming
 from happyhorse.server.estimates import estimate
@@ -19,7 +17,7 @@ from happyhorse.server.orders import Medium, Order, RenderOrder, read_order
 from happyhorse.server.records import COMPLETED, QUEUED, Job, Submission, Webhook
 from happyhorse.server.service import Caller, Service, new_group
 from happyhorse.server.targets import target_of
-from happyhorse.server.wishes import Wish, checked_texts, notes_of, orders, render_order
+from happyhorse.server.wishes import Wish, checked_seed, in_a_row, not_taken, orders, render_order, reworded
 
 REFERENCES = {
     "input_reference": ("image", "image"),
@@ -125,12 +123,13 @@ def create(asked: Asked) -> Answer:
     """POST /v1/videos"""
     form = parse(CreateVideo, asked.fields)
     offer = asked.service.offers.find(form.model)
-    media, hashes = take_references(asked, form)
+    size, seconds = _size(form), _seconds(form, offer)
+    media, hashes = take_references(asked, form, offer)
     wish = Wish(
         prompt=form.prompt,
         negative_prompt=form.negative_prompt or "",
-        size=_size(form),
-        seconds=_seconds(form),
+        size=size,
+        seconds=seconds,
         seed=form.seed,
         steps=form.num_inference_steps,
         guidance=form.guidance_scale,
@@ -155,25 +154,30 @@ def _size(form: CreateVideo) -> str | None:
     return found
 
 
-def _seconds(form: CreateVideo) -> float | None:
-    if form.fps is not None and form.fps != FPS:
-        raise FieldError("fps", f"fps is {form.fps}; clips have {FPS} frames a second")
+def _seconds(form: CreateVideo, offer: Offer) -> float | None:
+    if form.fps is not None and form.fps != offer.fps:
+        raise FieldError("fps", f"fps is {form.fps}; clips of {offer.name} have {offer.fps} frames a second")
     if form.generate_sound is False:
         raise FieldError("generate_sound", "generate_sound is false; picture and sound are made together: leave it out")
     if form.num_frames is None:
         return form.seconds
     if form.seconds is not None:
         raise FieldError("num_frames", "num_frames and seconds both say how long the clip is; give one of them")
-    return form.num_frames / FPS
+    return form.num_frames / offer.fps
 
 
-def take_references(asked: Asked, form: CreateVideo) -> tuple[dict[str, Medium], dict[str, str]]:
-    """The media of a request by what they are in a wish, and the hashes of sent files by field."""
+def take_references(asked: Asked, form: CreateVideo, offer: Offer) -> tuple[dict[str, Medium], dict[str, str]]:
+    """The media of a request by what they are in a wish, and the hashes of sent files by field.
+
+    What the model has nothing for is refused before it is fetched or decoded.
+    """
     media, hashes = dict[str, Medium](), dict[str, str]()
     for field, (name, kind) in REFERENCES.items():
         reference, file = getattr(form, field), asked.files.get(field)
         if reference is None and file is None:
             continue
+        if name not in offer.takes:
+            raise not_taken(field, offer)
         if name in media or (reference is not None and file is not None):
             raise FieldError(field, f"{field}: the {name.replace('_', ' ')} was given already; give it once")
         if file is not None:
@@ -187,7 +191,7 @@ def take_references(asked: Asked, form: CreateVideo) -> tuple[dict[str, Medium],
 
 
 def remix(asked: Asked, job: str) -> Answer:
-    """POST /v1/videos/{id}/remix: the same order with another prompt."""
+    """POST /v1/videos/{id}/remix: the same order with another prompt, once or with ``n`` seeds in a row."""
     form = parse(Remix, asked.fields)
     source = asked.service.queue.get(job, asked.caller.sees)
     if source.kind == "render":
@@ -195,16 +199,14 @@ def remix(asked: Asked, job: str) -> Answer:
     offer = asked.service.offers.find(source.model)
     order = read_order(source.kind, source.request)
     assert isinstance(order, Order)
-    prompt, _ = checked_texts(form.prompt, order.negative_prompt)
-    with naming("seed"):
-        seed = checked_whole("seed", order.seed if form.seed is None else form.seed, 0, SEED_MAX)
-    changed = dataclasses.replace(order, prompt=prompt, seed=seed, user=form.user)
-    changed = dataclasses.replace(changed, notes=notes_of(offer, changed.request()))
-    return submit(asked, offer, [changed], kind=source.kind, webhook_url=form.webhook_url, source=job)
+    count, most = 1 if form.n is None else form.n, asked.service.settings.previews_max
+    seed = checked_seed(order.seed if form.seed is None else form.seed, count, most)
+    made = in_a_row(reworded(order, offer, form.prompt, seed, form.user), count)
+    return submit(asked, offer, made, kind=source.kind, webhook_url=form.webhook_url, source=job)
 
 
 def render(asked: Asked, job: str) -> Answer:
-    """POST /v1/videos/{id}/render: a preview at four times its size."""
+    """POST /v1/videos/{id}/render: a preview in its larger size."""
     form = parse(Render, asked.fields)
     source = asked.service.queue.get(job, asked.caller.sees)
     if source.status != COMPLETED or not source.result:
@@ -218,8 +220,8 @@ def render(asked: Asked, job: str) -> Answer:
 def extend(asked: Asked) -> Answer:
     """POST /v1/videos/extensions: a clip that goes on."""
     form = parse(Extend, asked.fields)
-    source, start, hashes = _clip(asked, form)
-    offer = asked.service.offers.find(form.model or (source.model if source else None))
+    clip = _clip(asked, form)
+    offer = asked.service.offers.find(form.model or (clip.job.model if clip.job else None))
     wish = Wish(
         prompt=form.prompt,
         negative_prompt=form.negative_prompt or "",
@@ -227,19 +229,10 @@ def extend(asked: Asked) -> Answer:
         seed=form.seed,
         steps=form.num_inference_steps,
         guidance=form.guidance_scale,
-        start=start,
+        start=clip.medium,
         user=form.user,
     )
-    return submit(
-        asked,
-        offer,
-        orders(wish, offer),
-        kind="extend",
-        webhook_url=form.webhook_url,
-        source=source.id if source else None,
-        media=hashes,
-        dry_run=form.dry_run,
-    )
+    return _build_on(asked, form, clip, offer, wish, "extend")
 
 
 def edit(asked: Asked) -> Answer:
@@ -253,31 +246,47 @@ def edit(asked: Asked) -> Answer:
             "fits the prompt",
             "not_supported",
         )
-    source, film, hashes = _clip(asked, form)
+    if "video" not in offer.takes:
+        raise not_taken("video", offer)
+    clip = _clip(asked, form)
     wish = Wish(
-        prompt=form.prompt, seed=form.seed, steps=form.num_inference_steps, media={"video": film}, user=form.user
+        prompt=form.prompt, seed=form.seed, steps=form.num_inference_steps, media={"video": clip.medium}, user=form.user
     )
+    return _build_on(asked, form, clip, offer, wish, "generate")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Clip:
+    """What a request builds on."""
+
+    job: Job | None
+    """That made it, if it is one of ours."""
+    medium: Medium
+    hashes: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Of the file, if it was sent."""
+
+
+def _build_on(asked: Asked, form: Extend | Edit, clip: _Clip, offer: Offer, wish: Wish, kind: str) -> Answer:
     return submit(
         asked,
         offer,
         orders(wish, offer),
-        kind="generate",
+        kind=kind,
         webhook_url=form.webhook_url,
-        source=source.id if source else None,
-        media=hashes,
+        source=clip.job.id if clip.job else None,
+        media=clip.hashes,
         dry_run=form.dry_run,
     )
 
 
-def _clip(asked: Asked, form: Extend | Edit) -> tuple[Job | None, Medium, dict[str, str]]:
-    """The clip that a request builds on: its job if it is one of ours, else the file that was sent."""
+def _clip(asked: Asked, form: Extend | Edit) -> _Clip:
+    """The clip that a request builds on."""
     file = asked.files.get("video")
     if (form.video is None) == (file is None):
         given = "given twice" if file else "missing"
         raise FieldError("video", f'video is {given}; give {{"id": "video_..."}} or a file', "missing_field")
     if form.video is not None:
-        source, medium = asked.intake.clip("video", form.video.id)
-        return source, medium, {}
+        return _Clip(*asked.intake.clip("video", form.video.id))
     assert file is not None
     medium = asked.intake.file("video", "video", file)
-    return None, medium, {"video": medium.blob}
+    return _Clip(None, medium, {"video": medium.blob})

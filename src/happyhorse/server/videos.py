@@ -115,7 +115,7 @@ def _add_submitting(routes: APIRouter, service: Service) -> None:
         summary="Render a preview",
     )
     async def render(video_id: VideoId, request: Request, key: Key = None) -> Response:
-        """The clip at four times its size: the same composition, the same sound."""
+        """The clip in its larger size: the same composition, the same sound."""
         return told(await ask(service, request, (), key, lambda asked: submitting.render(asked, video_id)))
 
 
@@ -138,6 +138,9 @@ def _add_waiting(routes: APIRouter, service: Service, listeners: Listeners) -> N
         with service.slot(caller):
             in_time = await listeners.finished(job.id, service.settings.sync_seconds)
         found = await in_thread(service.queue.get, job.id)
+        if listeners.ending and not found.finished:
+            message = f"the server stops; {job.id} is made when it is back, and can be fetched by its id"
+            raise ServiceError(503, "stopping", message, None, 30)
         if not in_time:
             message = f"{job.id} is {found.status} after {service.settings.sync_seconds:g} s; fetch its content later"
             raise ServiceError(504, "timeout", message)

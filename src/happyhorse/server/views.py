@@ -89,15 +89,27 @@ class Estimate(BaseModel):
     notes: list[str]
 
 
+class SizeLimits(BaseModel):
+    """Any size within these can be made."""
+
+    multiple_of: int = Field(description="What width and height are cut to.")
+    side_min: int
+    preview_pixels_max: int
+    render_pixels_max: int | None = Field(description="null where nothing is rendered.")
+
+
 class ModelCard(BaseModel):
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-    sizes: list[str] = Field(description="Sizes of previews.")
+    sizes: list[str] = Field(description="Sizes of previews, the default first.")
     render_sizes: list[str] = Field(description="Sizes of renders.")
+    render_options: list[str] = Field(description="Names of renders, where a preview can be rendered to several sizes.")
+    size_limits: SizeLimits | None = Field(description="null: the sizes above are the only ones.")
     renders: bool
     aspects: list[str]
+    takes: list[str] = Field(description="What a clip can be made with beside a prompt.")
     seconds: float = Field(description="Length of a clip unless asked otherwise.")
     seconds_min: float
     seconds_max: float

@@ -17,15 +17,29 @@ from happyhorse.errors import ConfigError, PromptError, SizeError
 from happyhorse.sampling.extend import SECONDS_MAX as EXTENDED_MAX
 from happyhorse.sampling.given import FPS, SLACK
 from happyhorse.sampling.loop import parts
+from happyhorse.sampling.public_request import cut_note
+from happyhorse.sampling.published import snapped
 from happyhorse.sampling.request import SEED_MAX, Request, check_seconds, checked_prompt, checked_whole, make_request
 from happyhorse.server.errors import FieldError, naming
-from happyhorse.server.offers import Offer, Size
+from happyhorse.server.offers import ModelOffer, Offer, PublicOffer
 from happyhorse.server.orders import Medium, Order, RenderOrder
+from happyhorse.server.public_wishes import check_public_texts, prompt_notes, public_order
+from happyhorse.server.sizes import Size, size_name
 from happyhorse.types import ClipShape
 
 USER_MAX = 256
 MEDIA = ("image", "last_image", "audio", "video")
 """What a clip can be made around, as in ``sampling.given.Given``."""
+ASKED_AS = {
+    "image": "input_reference",
+    "last_image": "last_image_reference",
+    "audio": "audio_reference",
+    "video": "video_reference",
+    "start": "video",
+    "loop": "loop",
+    "guidance": "guidance_scale",
+}
+"""Fields of what not every model takes (see ``Offer.takes``)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +48,8 @@ class Wish:
 
     prompt: str
     negative_prompt: str = ""
-    size: str | None = None
-    """ "WxH" of a preview or of a render, or an aspect such as "16:9"."""
+    size: str | Size | None = None
+    """ "WxH" of a preview or of a render, or an aspect such as "16:9"; or how it is to be made."""
     seconds: float | None = None
     """Length of the clip; when one goes on, of what is added."""
     seed: int | None = None
@@ -44,8 +58,6 @@ class Wish:
     count: int = 1
     """Clips, with seeds that follow each other."""
     loop: bool = False
-    render: bool = False
-    """A preview is made and then rendered, whatever ``size`` says."""
     media: Mapping[str, Medium] = dataclasses.field(default_factory=dict)
     """By the names in MEDIA."""
     start: Medium | None = None
@@ -56,18 +68,43 @@ class Wish:
 
 def orders(wish: Wish, offer: Offer, previews_max: int = 8) -> list[Order]:
     """The clips of a wish, one order each. Raises FieldError for the first thing that cannot be made."""
+    _check_taken(wish, offer)
     _check_combinations(wish)
-    with naming("n"):
-        count = checked_whole("n", wish.count, 1, previews_max)
-    seed = _seed(wish.seed, count)
-    first = _order(wish, offer, seed)
-    return [dataclasses.replace(first, seed=seed + number) for number in range(count)]
+    seed = checked_seed(wish.seed, wish.count, previews_max)
+    first = public_order(wish, offer, seed) if isinstance(offer, PublicOffer) else _order(wish, _model(offer), seed)
+    return in_a_row(first, wish.count)
+
+
+def in_a_row(first: Order, count: int) -> list[Order]:
+    """An order and others like it, with the seeds that follow its own."""
+    return [dataclasses.replace(first, seed=first.seed + number) for number in range(count)]
+
+
+def reworded(order: Order, offer: Offer, prompt: str, seed: int, user: str | None) -> Order:
+    """The same order with another prompt and seed. Raises FieldError for a prompt that the model cannot read."""
+    if isinstance(offer, PublicOffer):
+        prompt, negative = check_public_texts(offer, prompt, order.negative_prompt)
+        notes = prompt_notes(offer, negative)
+    else:
+        prompt, _ = checked_texts(prompt, order.negative_prompt)
+        notes = notes_of(_model(offer), dataclasses.replace(order, prompt=prompt).request())
+    return dataclasses.replace(order, prompt=prompt, seed=seed, user=user, notes=notes)
+
+
+def not_taken(field: str, offer: Offer) -> FieldError:
+    """The refusal of what a model has nothing for."""
+    return FieldError(field, f"{offer.name} takes no {field}; leave it out, or ask another model", "not_supported")
+
+
+def _model(offer: Offer) -> ModelOffer:
+    assert isinstance(offer, ModelOffer), offer
+    return offer
 
 
 def render_order(
     source: Mapping[str, Any], result: Mapping[str, Any], job: str, offer: Offer, asked: Any
 ) -> RenderOrder:
-    """The render of a finished job from its order, its result and what is ``asked`` beside that (seed, steps, user).
+    """The render of a finished job from its order, its result and what is ``asked`` beside that, a form ``Render``.
 
     Raises FieldError for a clip that there is nothing to render of.
     """
@@ -75,26 +112,29 @@ def render_order(
         raise FieldError(None, f"{job} is a render already, of {source['size']}; render its preview", "not_renderable")
     if "video" in source["media"]:
         raise FieldError(None, f"{job} shows a film that was given; there is no picture of ours to render")
+    published = bool(source.get("published"))
     with naming("size"):
         width, height = map(int, source["preview"].split("x"))
-        size = Size((width, height), offer.render_scale((width, height)))
-    assert offer.enlarging is not None
+        wanted = offer.render_of((width, height), asked.size)
+        size = snapped(*wanted) if published else wanted
     with naming("num_inference_steps"):
-        steps = checked_whole("num_inference_steps", _or(asked.num_inference_steps, offer.enlarging.steps), 1, 100)
+        steps = checked_whole("num_inference_steps", _or(asked.num_inference_steps, offer.render_steps), 1, 100)
     with naming("seed"):
         seed = checked_whole("seed", _or(asked.seed, source["seed"]), 0, SEED_MAX)
     return RenderOrder(
         prompt=source["prompt"],
         seed=seed,
-        size=size.name,
-        preview=size.preview_name,
+        size=size_name(size),
+        preview=source["preview"],
         seconds=result["seconds"],
         steps=steps,
         source=job,
         video=result["video"],
         latents=result.get("latents"),
         image=source["media"].get("image"),
+        notes=(cut_note(wanted, size),) if size != wanted else (),
         user=asked.user,
+        published=published,
     )
 
 
@@ -103,7 +143,7 @@ def _or(value: Any, otherwise: Any) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------------- field by field
-def _order(wish: Wish, offer: Offer, seed: int) -> Order:
+def _order(wish: Wish, offer: ModelOffer, seed: int) -> Order:
     size = _size(wish, offer)
     window, total = _seconds(wish, offer)
     shape = ClipShape(window, size.preview[1], size.preview[0])
@@ -146,6 +186,13 @@ def _order(wish: Wish, offer: Offer, seed: int) -> Order:
     )
 
 
+def _check_taken(wish: Wish, offer: Offer) -> None:
+    asked = {**wish.media, "start": wish.start, "loop": wish.loop or None, "guidance": wish.guidance}
+    for name, value in asked.items():
+        if value is not None and name not in offer.takes:
+            raise not_taken(ASKED_AS[name], offer)
+
+
 def _check_combinations(wish: Wish) -> None:
     """What the command line refuses too."""
     given = set(wish.media)
@@ -175,7 +222,10 @@ def checked_texts(prompt: str, negative: str) -> tuple[str, str]:
     return prompt, negative
 
 
-def _seed(seed: int | None, count: int) -> int:
+def checked_seed(seed: int | None, count: int, previews_max: int) -> int:
+    """The first of ``count`` seeds, drawn if it is not given. Raises FieldError for ``n`` or ``seed``."""
+    with naming("n"):
+        checked_whole("n", count, 1, previews_max)
     if seed is None:
         return secrets.randbelow(SEED_MAX - count + 2)
     with naming("seed"):
@@ -184,10 +234,11 @@ def _seed(seed: int | None, count: int) -> int:
         return checked_whole("seed", seed, 0, SEED_MAX)
 
 
-def _size(wish: Wish, offer: Offer) -> Size:
+def _size(wish: Wish, offer: ModelOffer) -> Size:
     picture = wish.media.get("video") or wish.media.get("image") or wish.media.get("last_image") or wish.start
     with naming("size"):
-        size = offer.choose(wish.size, picture.aspect if picture else None, wish.render)
+        aspect = picture.aspect if picture else None
+        size = wish.size if isinstance(wish.size, Size) else offer.choose(wish.size, aspect)
         if size.rendered and "video" in wish.media:
             raise SizeError(f"a film keeps its own picture, and {size.name} is the size of a render; leave out size")
         if size.rendered and wish.start:
@@ -195,7 +246,7 @@ def _size(wish: Wish, offer: Offer) -> Size:
     return size
 
 
-def _seconds(wish: Wish, offer: Offer) -> tuple[float, float]:
+def _seconds(wish: Wish, offer: ModelOffer) -> tuple[float, float]:
     """What the model makes at a time, and the length of what the client gets."""
     sampling = offer.sampling
     with naming("seconds"):
@@ -227,7 +278,7 @@ def _check_film(wish: Wish, shape: ClipShape) -> None:
         )
 
 
-def notes_of(offer: Offer, request: Request) -> tuple[str, ...]:
+def notes_of(offer: ModelOffer, request: Request) -> tuple[str, ...]:
     """What is asked for in vain, a sentence each."""
     unknown = _note(request.prompt) if offer.name.startswith("foal") else ""
     return (*request.notes(offer.sampling), *([unknown.removeprefix("note: ")] if unknown else []))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import resource
@@ -18,7 +19,6 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,13 +31,16 @@ from happyhorse.server.errors import failure
 from happyhorse.server.jobs import Jobs
 from happyhorse.server.makers import ModelMaker, StubMaker
 from happyhorse.server.making import Made, Maker, Media
-from happyhorse.server.offers import Offers
+from happyhorse.server.offers import Offer, Offers, PublicOffer
 from happyhorse.server.orders import read_order
 from happyhorse.server.presence import SEEN_EVERY, Presence
 from happyhorse.server.progress import stages_of
+from happyhorse.server.public_makers import Pipelines, PublicMaker, what_fits
 from happyhorse.server.pulse import Interrupted, Pulse, Pulses
 from happyhorse.server.records import Job, JobStoreError
+from happyhorse.server.scratch import scratch_folder, sweep
 from happyhorse.server.settings import Settings
+from happyhorse.server.supervisor import stop_without
 
 IDLE_SECONDS = 0.2
 """Between two looks for work."""
@@ -145,8 +148,8 @@ class Worker:
         order, maker = read_order(job.kind, job.request), self.load(job.model)
         pulse.goes_through(stages_of(order))
         forget_peak()
-        with tempfile.TemporaryDirectory(prefix="happyhorse-") as folder:
-            made = maker.make(order, Media(self._blobs, Path(folder)), pulse)
+        with scratch_folder() as folder:
+            made = maker.make(order, Media(self._blobs, folder), pulse)
             facts = self._facts(time.perf_counter() - began)
             pulse.check()
             return {**store(self._blobs, made), **facts}
@@ -158,8 +161,8 @@ class Worker:
         for pulse, order in zip(list(pulses.alive), orders, strict=True):
             pulse.goes_through(stages_of(order))
         forget_peak()
-        with tempfile.TemporaryDirectory(prefix="happyhorse-") as folder:
-            everything = self.load(jobs[0].model).make_together(orders, Media(self._blobs, Path(folder)), pulses)
+        with scratch_folder() as folder:
+            everything = self.load(jobs[0].model).make_together(orders, Media(self._blobs, folder), pulses)
             facts = self._facts((time.perf_counter() - began) / len(jobs))
             return {job.id: {**store(self._blobs, made), **facts} for job, made in zip(jobs, everything, strict=True)}
 
@@ -256,7 +259,32 @@ def makers_of(offers: Offers, device: str, stub: bool) -> dict[str, Callable[[],
     """How to load each of the models."""
     if stub:
         return {offer.name: StubMaker for offer in offers}
-    return {offer.name: lambda source=offer.source: ModelMaker(source, device) for offer in offers}
+    pipelines = functools.cache(lambda: Pipelines(device))
+    return {offer.name: functools.partial(_maker, offer, device, pipelines) for offer in offers}
+
+
+def _maker(offer: Offer, device: str, pipelines: Callable[[], Pipelines]) -> Maker:
+    return PublicMaker(offer.name, pipelines()) if isinstance(offer, PublicOffer) else ModelMaker(offer.source, device)
+
+
+def worker_of(settings: Settings, device: str) -> Worker:
+    """The worker of a device, which opens the service's database and store.
+
+    Raises ConfigError, WeightsError, MissingToolError or JobStoreError for what it cannot work with.
+    """
+    sweep()
+    offers = Offers.load(settings.models)
+    for offer in offers:
+        if isinstance(offer, PublicOffer) and not settings.stub:
+            log.info("%s", what_fits(offer, device))
+    return Worker(
+        Jobs(settings.database_url, keep_seconds=settings.keep_seconds),
+        Blobs(settings.store_url),
+        makers_of(offers, device, settings.stub),
+        lease_seconds=settings.lease_seconds,
+        device=device,
+        batch=settings.batch_on(device),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -268,34 +296,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
-        settings = Settings.read()
-        queue = Jobs(settings.database_url, keep_seconds=settings.keep_seconds)
-        makers = makers_of(Offers.load(settings.models), asked.device, settings.stub)
-        worker = Worker(
-            queue,
-            Blobs(settings.store_url),
-            makers,
-            lease_seconds=settings.lease_seconds,
-            device=asked.device,
-            batch=settings.batch_on(asked.device),
-        )
+        worker = worker_of(Settings.read(), asked.device)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         if asked.parent:
-            threading.Thread(target=_stop_without, args=(asked.parent, worker), daemon=True).start()
+            stop_without(asked.parent, worker.stop)
         worker.run()
     except HappyhorseError as error:
         log.error("%s", error)
         return 2
     return 0
-
-
-def _stop_without(parent: int, worker: Worker) -> None:
-    """A server that was killed leaves no worker behind."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    log.warning("the server is gone; stopping")
-    worker.stop()
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ function recipe({ job, render }) {
     ["Sound", source(audio)],
     ["Film", source(video)],
     ["Model", job.model],
-    ["Steps", steps && `${steps}, ${sampler}${shift === undefined ? "" : `, shift ${shift}`}`],
+    ["Steps", steps && [steps, sampler, shift === undefined ? "" : `shift ${shift}`].filter(Boolean).join(", ")],
     [
       "Guidance",
       guidance && (guidance.every((/** @type {number} */ weight) => weight === 1) ? "none" : guidance.join(", ")),

@@ -3,6 +3,7 @@
 /**
  * @typedef {object} Medium
  * @property {string} field Its name in the request.
+ * @property {string} taken What models that take it call it.
  * @property {string} title
  * @property {string} icon
  * @property {"image" | "sound"} kind
@@ -10,9 +11,9 @@
 
 /** @type {Medium[]} */
 export const MEDIA = [
-  { field: "input_reference", title: "First image", icon: "first", kind: "image" },
-  { field: "last_image_reference", title: "Last image", icon: "last", kind: "image" },
-  { field: "audio_reference", title: "Sound", icon: "sound", kind: "sound" },
+  { field: "input_reference", taken: "image", title: "First image", icon: "first", kind: "image" },
+  { field: "last_image_reference", taken: "last_image", title: "Last image", icon: "last", kind: "image" },
+  { field: "audio_reference", taken: "audio", title: "Sound", icon: "sound", kind: "sound" },
 ];
 
 const MEGABYTE = 2 ** 20;

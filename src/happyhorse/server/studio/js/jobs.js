@@ -31,6 +31,8 @@ import { ask, call, post } from "./service.js";
  * @property {number} seconds_min
  * @property {number} seconds_max
  * @property {boolean} renders
+ * @property {string[]} takes What a clip can be made with beside a prompt
+ * @property {number} fps
  */
 
 const FINISHED = ["completed", "failed", "cancelled"];
@@ -71,6 +73,18 @@ export function getJob(id) {
  */
 export async function createJobs(form, key) {
   const answer = await ask("/v1/videos", { method: "POST", body: form, headers: { "Idempotency-Key": key } });
+  return answer.data ?? [answer];
+}
+
+/**
+ * Asks for other clips of a job's wish.
+ * @param {string} id
+ * @param {{prompt: string, seed: number, n: number}} changes
+ * @param {string} key
+ * @returns {Promise<Job[]>}
+ */
+export async function remixJob(id, changes, key) {
+  const answer = await post(`/v1/videos/${id}/remix`, changes, { "Idempotency-Key": key });
   return answer.data ?? [answer];
 }
 

@@ -13,7 +13,6 @@ import { Refusal, wordsOf } from "./service.js";
 
 const NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight"];
 const STEP = 0.5;
-const FPS = 24;
 const ASPECTS = ["1:1", "16:9", "9:16"];
 
 /** Where the page says what is wrong with a field of the request. */
@@ -94,7 +93,8 @@ export class Wish {
     form.set("seed", String(this.#input("seed").value.trim() || seed));
     form.set("n", String(count));
     if (model) form.set("model", model);
-    for (const { medium, file } of this.#drops) if (file) form.set(medium.field, file, file.name);
+    for (const { medium, file } of this.#drops.filter(({ element }) => !element.hidden))
+      if (file) form.set(medium.field, file, file.name);
     return form;
   }
 
@@ -161,8 +161,9 @@ export class Wish {
     if (aspect) this.fill({ aspect: nearestAspect(aspect), size: "" });
     if (!seconds) return;
     // Whole frames, as the server counts them.
-    const most = Math.min(seconds, this.#model?.seconds_max ?? seconds);
-    this.fill({ seconds: Number((Math.max(1, Math.floor(most * FPS)) / FPS).toFixed(3)) });
+    const { seconds_max: longest = seconds, fps = 24 } = this.#model ?? {};
+    const frames = Math.max(1, Math.floor(Math.min(seconds, longest) * fps));
+    this.fill({ seconds: Number((frames / fps).toFixed(3)) });
   }
 
   /** @param {number} by */
@@ -179,6 +180,8 @@ export class Wish {
   #changed() {
     this.nameButton();
     find(".shapes").classList.toggle("idle", Boolean(this.draft.size));
+    const { takes } = this.#model ?? {};
+    for (const { medium, element } of this.#drops) element.hidden = Boolean(takes && !takes.includes(medium.taken));
     find("#sizes").replaceChildren(...(this.#model?.sizes ?? []).map((value) => el("option", { value })));
     grow(/** @type {any} */ (this.#input("prompt")));
     saveDraft(this.draft);
