@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 import torch
+from in_turn import InTurn
 
 from happyhorse.codecs.text import Tokenizer
 from happyhorse.data.shards import LatentDataset, cache
@@ -26,15 +27,11 @@ from happyhorse.files import whole_file
 from happyhorse.model.transformer import Transformer, parameter_count
 from happyhorse.recipes.claims import REFERENCE, SHAPE, VARIANTS, claim
 from happyhorse.recipes.recipe import TrainConfig
-from happyhorse.sampling.given import Given
-from happyhorse.sampling.pipeline import Pipeline, Stopwatch, draw_noise
-from happyhorse.sampling.request import Request
 from happyhorse.training.build import make_state
 from happyhorse.training.loop import draw_example, predict
 from happyhorse.training.losses import flow_matching_loss
 from happyhorse.training.machine import prepare_machine
 from happyhorse.training.run import Options, configure, find_codecs, run
-from happyhorse.types import Known, Latents
 from happyhorse.weights.registry import resolve
 from happyhorse.weights.store import load_module, write_manifest
 
@@ -119,7 +116,7 @@ def judged(variant: str, folder: Path) -> Report:
     model = as_model(variant, folder)
     order = prepare(Order(model=str(model)), suite, folder / "evaluation", True, lambda stage, done, total: None)
     if VARIANTS[variant].sound_after:
-        source = ModelSource(PictureFirst.from_pretrained(model), folder / "evaluation" / "clips", suite.size)
+        source = ModelSource(InTurn.from_pretrained(model), folder / "evaluation" / "clips", suite.size)
         order = dataclasses.replace(order, source=source)
     return make_report(order.facts(), order.cases())
 
@@ -138,20 +135,6 @@ def as_model(variant: str, folder: Path) -> Path:
         link.symlink_to(source.resolve())
     write_manifest(model, f"claim-{variant}", SAMPLING)
     return model
-
-
-class PictureFirst(Pipeline):
-    """Makes the picture beside a sound that stays noise, and then the sound for it."""
-
-    def generate_latents(self, request: Request, given: Given, watch: Stopwatch) -> Latents:
-        assert given == Given(), "nothing can be given here"
-        generator = torch.Generator().manual_seed(request.seed)
-        noise = draw_noise(request.shape, generator)
-        frames, sounds = noise.video.shape[2], noise.audio.shape[1]
-        unheard = Known(noise, torch.zeros(1, frames, dtype=torch.bool), torch.ones(1, sounds, dtype=torch.bool))
-        picture = self.denoise(request, noise, unheard, generator, watch)
-        seen = Known(picture, ~unheard.video_mask, ~unheard.audio_mask)
-        return self.denoise(request, noise, seen, generator, watch)
 
 
 def table(rows: list[dict]) -> str:
