@@ -72,6 +72,14 @@ def models(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     return folder
 
 
+@pytest.fixture(autouse=True)
+def packages(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Compiled packages are kept in a folder that is made for the test; it is not there at first."""
+    folder = tmp_path_factory.mktemp("data") / "compiled"
+    monkeypatch.setenv("HAPPYHORSE_COMPILED", str(folder))
+    return folder
+
+
 @pytest.fixture
 def disk_of() -> Callable[[int], AbstractContextManager[None]]:
     """``with disk_of(1000):`` lets files grow to 1000 bytes; what writes more fails as on a full disk."""

@@ -22,8 +22,7 @@ def test_every_room_has_its_place_in_the_order():
     placed = set(re.findall(r"happyhorse\.(\w+)", " ".join(contract["layers"])))
     package = Path(happyhorse.__file__).parent
     rooms = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/*.py")}
-    # compile wraps models from outside and may be called from several rooms
-    assert rooms - placed == {"__init__", "__main__"} | (rooms & {"compile"})
+    assert rooms - placed == {"__init__", "__main__"}
 
 
 def test_public_names_are_there():

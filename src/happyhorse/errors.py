@@ -35,5 +35,9 @@ class MissingToolError(HappyhorseError):
     """An optional package or program that the request needs and this machine does not have."""
 
 
+class CompileError(HappyhorseError):
+    """A model or size that cannot be compiled here, or a compiled package that does not fit or is damaged."""
+
+
 class DeviceMemoryError(HappyhorseError):
     """No way of placing a model's weights fits the memory that is free."""

@@ -32,7 +32,7 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path, capsys: pytest.Capture
 def test_an_address_that_cannot_be_had_is_said(tmp_path: Path) -> None:
     with serve.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port} cannot be listened at .*--port"):
+        with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port} cannot be listened at \([^(]*\); .*--port"):
             serve.listen("127.0.0.1", port)
     with pytest.raises(ConfigError, match="no.such.host.invalid:80"):
         serve.listen("no.such.host.invalid", 80)

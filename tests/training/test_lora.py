@@ -87,3 +87,19 @@ def test_both_stacks_can_be_in_one_graph(roles):
     found[0].sum().backward()
     assert all(p.grad is None for p in roles.fake.parameters())
     assert any(p.grad is not None and p.grad.any() for p in roles.student.parameters())
+
+
+@pytest.mark.parametrize("mode", ["cheap", "full"])
+def test_what_is_recomputed_is_recomputed_with_its_own_stack(roles, mode):
+    """A backward pass comes when no stack is active any more, and may go through both."""
+    thrifty = one_backbone(model(), rank=2, recompute=mode)
+    for made in (roles, thrifty):
+        learn(made.student)
+        latents, text = inputs()
+        for role in (made.student, made.fake):
+            role.zero_grad(set_to_none=True)
+        first, second = (conditional(role, text, latents)(latents).video for role in (made.student, made.fake))
+        (first * second).sum().backward()
+    for name in ("student", "fake"):
+        found, expected = (dict(getattr(made, name).named_parameters()) for made in (thrifty, roles))
+        assert all(torch.equal(found[key].grad, expected[key].grad) for key in expected)

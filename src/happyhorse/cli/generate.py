@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from happyhorse import __version__
+from happyhorse.cli.compiling import make_compiling
 from happyhorse.cli.main import EXIT_STOPPED, say
 from happyhorse.cli.progress import StageProgress
 from happyhorse.cli.render import RenderOptions, render_path, write_render
 from happyhorse.clip import Clip, read_recipe
+from happyhorse.compile.choose import check_asked
 from happyhorse.device import find_device
 from happyhorse.errors import ConfigError, MediaError, OutputError, PromptError
 from happyhorse.files import check_output
@@ -48,6 +50,7 @@ RECIPE_TYPES: Mapping[str, tuple[type, ...]] = {
     "sampler": (str,),
     "shift": (int, float),
     "model": (str,),
+    "compile": (dict,),
 }
 
 
@@ -75,6 +78,7 @@ class Options:
     prompts: Path | None = None
     like: Path | None = None
     device: str | None = None
+    compile: str | None = None
     render: str | None = None
     """"" for four times the size; the published models also take a size."""
     format: str | None = None
@@ -121,11 +125,14 @@ def generate_clips(options: Options) -> int:
     jobs = make_jobs(options, recipe, sampling, given, longer)
     if looped:
         parts(jobs[0].request.shape)
+    check_asked(options.compile or "auto")
     device = find_device(options.device)
     began = time.perf_counter()
     with StageProgress() as progress:
         progress("load", 0, 1)
-        pipeline = Pipeline(load_parts(model, device), device)
+        loaded = load_parts(model, device)
+        compiling = make_compiling(loaded.model, options.compile, recipe, len(jobs))
+        pipeline = Pipeline(loaded, device, compiling)
         renderer = Renderer(load_render_parts(model, device), device) if options.render is not None else None
         progress("load", 1, 1)
     loading = round(time.perf_counter() - began, 3)

@@ -145,6 +145,9 @@ def generate(
     prompts: Annotated[Path | None, typer.Option(help="A text file with one prompt per line.")] = None,
     like: Annotated[Path | None, typer.Option(help="Repeat this clip; other options given change it.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    compile: Annotated[
+        str | None, typer.Option(help="auto, off, or max: compiled first, and of the fastest kind  [default: auto]")
+    ] = None,
     render: Annotated[
         str | None,
         typer.Option("--render", metavar="[SIZE]", help="Render each clip too; magihuman: 540p, 720p, 1080p or WxH."),
@@ -179,6 +182,7 @@ def generate(
         prompts=prompts,
         like=like,
         device=device,
+        compile=compile,
         render=render,
         format=format,
         library=library,
@@ -479,15 +483,82 @@ def serve(
     worker: Annotated[
         list[str] | None, typer.Option(help="A device for each worker, or none; may be repeated  [default: all GPUs]")
     ] = None,
+    batch: Annotated[int | None, typer.Option(help="Previews made at once  [default: 4 on a GPU, 1 on a CPU]")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="processes, or ray: workers on all nodes of a Ray cluster  [default: processes]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray's HOST:PORT, or auto  [default: a Ray on this machine alone]")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(help="Workers on a node of Ray at most  [default: one for each GPU, or one]")
+    ] = None,
     keys: Annotated[bool | None, typer.Option("--keys/--no-keys", help="Ask for API keys.")] = None,
+    fetch_host: Annotated[
+        list[str] | None, typer.Option(help="A host that media may be fetched from; may be repeated  [default: none]")
+    ] = None,
+    webhook_host: Annotated[
+        list[str] | None, typer.Option(help="A host that may be told of jobs; may be repeated  [default: none]")
+    ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(help="Delete finished jobs and clips after that long  [default: never]")
+    ] = None,
+    stub: Annotated[
+        bool | None, typer.Option("--stub/--no-stub", help="Make tiny clips without a model, for load tests.")
+    ] = None,
     debug: Debug = False,
 ) -> int:
     """Serve clips over HTTP, with the studio and the arena."""
     from happyhorse.cli.serve import serve as run_service
 
     asked = {"host": host, "port": port, "folder": folder, "database": database, "store": store, "keys": keys}
-    lists = {"models": tuple(model) if model else None, "workers": tuple(worker) if worker else None}
-    return run_service({name: value for name, value in {**asked, **lists}.items() if value is not None})
+    asked |= {"batch": batch, "engine": engine, "address": address, "slots": slots}
+    asked |= {"keep_days": keep_days, "stub": stub}
+    lists = {"models": model, "workers": worker, "fetch_hosts": fetch_host, "webhook_hosts": webhook_host}
+    asked |= {name: tuple(values) if values else None for name, values in lists.items()}
+    return run_service({name: value for name, value in asked.items() if value is not None})
+
+
+@app.command("compile")
+@stoppable
+def compile_(
+    model: Annotated[str, typer.Argument(help="A model's name or folder.")] = "foal",
+    sizes: Annotated[
+        list[str] | None, typer.Option("--sizes", help="To compare with the plain model, such as 5s@128x128.")
+    ] = None,
+    fastest: Annotated[bool, typer.Option("--max", help="What generate --compile max uses.")] = False,
+    guided: Annotated[bool, typer.Option("--guided", help="For clips with guidance too.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compile again what is there.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line per package.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Compile a model ahead of time, so that its clips are made faster."""
+    from happyhorse.cli.compile import Asked, compile_model
+
+    compile_model(Asked(model, tuple(sizes or ()), fastest, guided, device, overwrite, json))
+
+
+@app.command()
+@stoppable
+def bench(
+    model: Annotated[str, typer.Argument(help="A model's name or folder.")] = "foal",
+    seconds: Annotated[float, typer.Option(help="Length of the clip that a step is of.")] = 5.0,
+    size: Annotated[str, typer.Option(help="Its WIDTHxHEIGHT.")] = "128x128",
+    repeats: Annotated[int, typer.Option(help="Rounds in which every way takes its turn.")] = 10,
+    ways: Annotated[str, typer.Option(help="Only these, with commas, such as block,bf16  [default: all]")] = "",
+    explain: Annotated[bool, typer.Option("--explain", help="Say where the time goes, beside the ceilings.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for bench.json and, explained, roofline.png.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in the folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON line.")] = False,
+    debug: Debug = False,
+) -> int:
+    """Time a denoising step in all the ways there are to run it."""
+    from happyhorse.cli.bench import Asked
+    from happyhorse.cli.bench import bench as run_bench
+
+    return run_bench(Asked(model, seconds, size, repeats, ways, explain, out, device, overwrite, json))
 
 
 @app.command()

@@ -17,6 +17,8 @@ WORDS = (
     ("write", "writing the file"),
     ("fit", "making instruments"),
     ("cases", "measuring"),
+    ("compile", "compiling"),
+    ("compare", "comparing"),
 )
 
 

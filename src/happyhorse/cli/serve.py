@@ -82,7 +82,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(place[:2], family=family, backlog=2048)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "no such host"
+        # Python adds the address to the system's reason, and it is said already.
+        reason = (getattr(error, "strerror", None) or "no such host").partition(" (")[0]
         raise ConfigError(f"{host}:{port} cannot be listened at ({reason}); choose another --port or --host") from error
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 
+from happyhorse.compile.recompute import recompute_layers
 from happyhorse.flow.guidance import GuidanceScale, Velocity, guided
 from happyhorse.model.transformer import Transformer
-from happyhorse.training.lora import Stacked, add_stacks
+from happyhorse.training.lora import Stacked, add_stacks, same_stack
 from happyhorse.types import Latents, Text
 
 Role = Transformer | Stacked
@@ -30,9 +31,10 @@ def three_networks(teacher: Transformer) -> Roles:
     return Roles(student, teacher, fake)
 
 
-def one_backbone(teacher: Transformer, rank: int) -> Roles:
+def one_backbone(teacher: Transformer, rank: int, recompute: str = "none") -> Roles:
     """The teacher alone, and two stacks of low rank beside it: what a model needs of which only one fits in memory."""
     layers = add_stacks(teacher.eval(), rank, ("student", "fake"))
+    recompute_layers(teacher.block.layers, recompute, same_stack(layers))
     student, real, fake = (Stacked(teacher, layers, name) for name in ("student", None, "fake"))
     return Roles(student, real, fake)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from happyhorse.compile.machine import can_compile
+from happyhorse.compile.training import compile_for_training
 from happyhorse.data.shards import LatentDataset
 from happyhorse.device import best_device, find_device
 from happyhorse.distillation.distill import DistillState, Tasks, update
@@ -22,10 +24,9 @@ from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.distill import DistillConfig, distill_recipes
 from happyhorse.training import checkpoint
-from happyhorse.training.build import compile_blocks
 from happyhorse.training.fit import Work
 from happyhorse.training.loop import clock_words, due
-from happyhorse.training.machine import can_compile, prepare_machine
+from happyhorse.training.machine import prepare_machine
 from happyhorse.training.meters import append_record, trim_records
 from happyhorse.training.run import EXIT_INTERRUPTED, conclude, fill_cache, find_codecs, printer
 from happyhorse.training.stop import DONE, Stop, Stopped
@@ -87,11 +88,11 @@ def make_roles(config: DistillConfig, device: torch.device) -> Roles:
     """The roles, all at the teacher's weights."""
     torch.manual_seed(config.seed)
     teacher = load_teacher(config.teacher, device)
-    roles = one_backbone(teacher, config.rank) if config.rank else three_networks(teacher)
+    roles = one_backbone(teacher, config.rank, config.recompute) if config.rank else three_networks(teacher)
     if config.compile and can_compile(device):
         for role in (roles.student, roles.real, roles.fake):
             if isinstance(role, Transformer):  # a stack on a backbone is not compiled: it changes what a layer does
-                compile_blocks(role)
+                compile_for_training(role)
     return roles
 
 

@@ -93,6 +93,8 @@ class DistillConfig(Config):
     """Everything random follows from this and the number of the update."""
     compile: bool = False
     """Compile the blocks."""
+    recompute: str = "none"
+    """What a backward pass through a backbone with stacks makes again: "none", "cheap" or "full", as in training."""
     log_every: int = 10
     """Updates between two lines of progress."""
     checkpoint_every: int = 50
@@ -113,7 +115,7 @@ class DistillConfig(Config):
     def fingerprint(self) -> str:
         """16 hex digits that differ when anything that changes the numbers of the run differs."""
         values = dataclasses.asdict(self)
-        for name in ("log_every", "checkpoint_every", "compile", "name", "caches"):
+        for name in ("log_every", "checkpoint_every", "compile", "recompute", "name", "caches"):
             del values[name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -166,7 +166,10 @@ class TrainConfig(Config):
     gpu_scale: int = 16
     """Factor of the batch on a GPU (see ``scaled``)."""
     compile: bool = False
-    """Compile the model (10 to 100 s for each shape, once)."""
+    """Compile the model's layers (some minutes, once, for all shapes)."""
+    recompute: str = "none"
+    """What the backward pass makes again instead of keeping it: "none"; "cheap", all but products and attention;
+    "full", whole layers."""
     log_every: int = 50
     """Steps between two lines of progress."""
     checkpoint_every: int = 500
@@ -181,6 +184,8 @@ class TrainConfig(Config):
             raise ConfigError(f"recipe {self.name}: every stage needs at least one shape")
         if self.captions.share and not self.model.language_head:
             raise ConfigError(f"recipe {self.name}: a model without a language head writes no captions")
+        if self.recompute not in ("none", "cheap", "full"):
+            raise ConfigError(f'recipe {self.name}: recompute is "{self.recompute}"; choose "none", "cheap" or "full"')
 
     @property
     def steps(self) -> int:
@@ -216,6 +221,6 @@ class TrainConfig(Config):
     def fingerprint(self) -> str:
         """16 hex digits that differ when anything that changes the numbers of the run differs."""
         values = dataclasses.asdict(self)
-        for name in ("log_every", "checkpoint_every", "samples", "compile", "name", "gpu_scale", "caches"):
+        for name in ("log_every", "checkpoint_every", "samples", "compile", "recompute", "name", "gpu_scale", "caches"):
             del values[name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

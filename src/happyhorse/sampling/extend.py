@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from happyhorse import __version__
 from happyhorse.clip import Clip
 from happyhorse.codecs.images import fit_image
 from happyhorse.errors import SizeError
@@ -90,9 +89,7 @@ def extend(
         frames, audio = np.concatenate([frames, new_frames]), joined(audio, *new_audio)
         number += 1
     recipe = {
-        "happyhorse": __version__,
-        "model": pipeline.parts.name,
-        "weights": pipeline.parts.fingerprint,
+        **pipeline.made_by(),
         **request.recipe(),
         "seconds": seconds,
         "image": None,

@@ -29,6 +29,7 @@ from happyhorse.flow.guidance import GuidanceScale, Velocity, guide
 from happyhorse.flow.timesteps import grid
 from happyhorse.model.transformer import Transformer
 from happyhorse.sampling import conditions, samplers
+from happyhorse.sampling.compiled import Compiling
 from happyhorse.sampling.given import SAMPLE_RATE, Given, load_film, load_image, load_sound
 from happyhorse.sampling.request import Request, Sampling, make_request
 from happyhorse.types import ClipShape, Known, Latents
@@ -62,20 +63,30 @@ class Parts:
 
 
 class Pipeline:
-    """A model with its codecs, ready to make clips. The same seed on the same machine gives the same bytes."""
+    """A model with its codecs, ready to make clips. The same seed on the same machine gives the same bytes.
 
-    def __init__(self, parts: Parts, device: torch.device | str = "cpu") -> None:
+    That holds for clips whose recipes say the same of compiling: between those that do not, picture and sound differ
+    by rounding.
+    """
+
+    def __init__(self, parts: Parts, device: torch.device | str = "cpu", compiling: Compiling | None = None) -> None:
         self.parts = parts
         self.device = torch.device(device)
+        self.compiling = compiling or Compiling(parts.model)
 
     @classmethod
-    def from_pretrained(cls, model: str | Path = "foal", device: torch.device | str | None = None) -> Pipeline:
+    def from_pretrained(
+        cls, model: str | Path = "foal", device: torch.device | str | None = None, compile: str = "auto"
+    ) -> Pipeline:
         """Loads a model by its name, folder or weight file; ``device`` is the CPU unless given.
 
-        Raises WeightsError if the model is unknown, or if a weight file is missing, damaged or does not fit.
+        ``compile`` is "auto" (compiled code is used if it is at hand, or if the work is worth making it), "off", or
+        "max" (made if it is not at hand, and of the fastest kind). Raises WeightsError if the model is unknown, or if
+        a weight file is missing, damaged or does not fit, ConfigError for another ``compile``.
         """
         device = find_device(device)
-        return cls(load_parts(resolve(model), device), device)
+        parts = load_parts(resolve(model), device)
+        return cls(parts, device, Compiling(parts.model, compile))
 
     def __call__(
         self,
@@ -127,14 +138,13 @@ class Pipeline:
         with torch.inference_mode():
             latents = self.generate_latents(request, given, watch)
             frames, audio = given.kept(*self.decode(latents, request.shape, watch))
-        recipe = {
-            "happyhorse": __version__,
-            "model": self.parts.name,
-            "weights": self.parts.fingerprint,
-            **request.recipe(),
-            **given.sources(),
-        }
+        recipe = {**self.made_by(), **request.recipe(), **given.sources()}
         return Clip(frames, audio, request.shape.fps, SAMPLE_RATE, recipe, watch.seconds, latents)
+
+    def made_by(self) -> dict[str, Any]:
+        """What recipes say of the pipeline, after it has made a clip."""
+        made = {"happyhorse": __version__, "model": self.parts.name, "weights": self.parts.fingerprint}
+        return {**made, **self.compiling.recipe}
 
     def generate_latents(self, request: Request, given: Given, watch: Stopwatch) -> Latents:
         """Clean latents, batch 1, of a request."""
@@ -164,7 +174,9 @@ class Pipeline:
         text = self.parts.text.batch(prompts).to(self.device)
         # Keys and values of the prompt are the same at every step, as is the arrangement of the rows.
         text = model.encode_text(text) if model.config.text == "tokens" else text
-        layout = model.layout(_repeat(like, len(prompts)), text)
+        batch = _repeat(like, len(prompts))
+        layout = model.layout(batch, text)
+        model = self.compiling.pick(batch, text, layout, len(sigmas) - 1)
 
         def field(sigma: float) -> Velocity:
             timed = model.config.timestep == "embedded"

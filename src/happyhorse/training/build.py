@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from happyhorse.compile.machine import can_compile, has_fast_bfloat16
+from happyhorse.compile.recompute import recompute_layers
+from happyhorse.compile.training import compile_for_training
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.recipe import TrainConfig
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.ema import Average
-from happyhorse.training.machine import can_compile, has_fast_bfloat16
 from happyhorse.training.optimizer import Optimizers
 
 
@@ -21,16 +23,9 @@ def make_state(config: TrainConfig, device: torch.device, dtype: torch.dtype | N
     dtype = dtype or (torch.bfloat16 if has_fast_bfloat16(device) else torch.float32)
     model = Transformer(config.model.replace(matmul_dtype=str(dtype).removeprefix("torch."))).to(device)
     if config.compile and can_compile(device):
-        compile_blocks(model)
+        compile_for_training(model, recompute=config.recompute)
+    else:
+        recompute_layers(model.block.layers, config.recompute)
     optimizers = Optimizers(model, config.optimizer, dtype)
     average = Average(model, config.ema_decay)
     return TrainState(model, optimizers, average, timed=config.model.timestep == "embedded")
-
-
-def compile_blocks(model: Transformer) -> None:
-    """Compiles each layer on its own: alike layers share their code, so it takes a minute and not ten."""
-    import torch._dynamo
-
-    torch._dynamo.config.recompile_limit = 256  # kinds of layers x shapes x text lengths, with and without gradients
-    for layer in model.block.layers:
-        layer.compile(dynamic=False)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +68,25 @@ def add_stacks(model: Transformer, rank: int, stacks: Sequence[str]) -> list[Lor
     return added
 
 
+@contextlib.contextmanager
+def activated(layers: Sequence[LoraLinear], name: str | None) -> Iterator[None]:
+    """The layers answer with a stack, or with none of them, inside of the block."""
+    before = [layer.active for layer in layers]
+    for layer in layers:
+        layer.active = name
+    try:
+        yield
+    finally:
+        for layer, was in zip(layers, before, strict=True):
+            layer.active = was
+
+
+def same_stack(layers: Sequence[LoraLinear]) -> Callable[[], AbstractContextManager[None]]:
+    """Surroundings for recomputation: a backward pass, when no stack is active, goes on with the one of its forward
+    pass."""
+    return lambda: activated(layers, layers[0].active)
+
+
 class Stacked(nn.Module):
     """One of the models on a backbone: answers as a Transformer does. Its parameters are those of its stack alone.
 
@@ -89,16 +109,9 @@ class Stacked(nn.Module):
         with self.active():
             return self._shared[0].encode_text(*arguments)
 
-    @contextlib.contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> AbstractContextManager[None]:
         """The backbone answers with this stack inside of the block."""
-        for layer in self._shared[1]:
-            layer.active = self.name
-        try:
-            yield
-        finally:
-            for layer in self._shared[1]:
-                layer.active = None
+        return activated(self._shared[1], self.name)
 
     def merged(self) -> Transformer:
         """A plain model with the same answers."""

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from happyhorse.codecs.video import PATCH_VALUES, VideoCodec, fold_time
+from happyhorse.compile.machine import has_fast_bfloat16
 from happyhorse.data.pool import Pool
-from happyhorse.training.machine import has_fast_bfloat16
 from happyhorse.types import SPACE_STRIDE
 
 WINDOW = 17

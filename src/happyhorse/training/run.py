@@ -65,6 +65,8 @@ class Options:
     """Draw scenes on the fly instead of caching latents."""
     compile: bool | None = None
     """Compile the model; as the recipe says unless given."""
+    recompute: str | None = None
+    """What the backward pass makes again, "none", "cheap" or "full"; as the recipe says unless given."""
 
 
 def train(
@@ -103,6 +105,7 @@ def configure(config: TrainConfig, options: Options) -> TrainConfig:
     steps = options.steps or stored.get("steps") or config.steps
     config = config.scaled(scale)
     config = config if options.compile is None else config.replace(compile=options.compile)
+    config = config if options.recompute is None else config.replace(recompute=options.recompute)
     if options.budget and not stored:
         config = fit_to_minutes(config, options.budget, options.device or torch.device("cpu"))
         steps = config.steps

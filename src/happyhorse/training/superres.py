@@ -14,15 +14,16 @@ from torch import Tensor
 
 from happyhorse.codecs.codec import TextCoder
 from happyhorse.codecs.text import Tokenizer
+from happyhorse.compile.machine import can_compile, has_fast_bfloat16
+from happyhorse.compile.training import compile_for_training
 from happyhorse.data.pairs import PairBatch, Pairs, fill_pairs
 from happyhorse.device import best_device, find_device
 from happyhorse.flow import path, timesteps
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.superres import SuperresConfig
 from happyhorse.sampling.superres import starting_point
-from happyhorse.training.build import compile_blocks
 from happyhorse.training.fit import Work, fit
-from happyhorse.training.machine import can_compile, has_fast_bfloat16, prepare_machine
+from happyhorse.training.machine import prepare_machine
 from happyhorse.training.run import EXIT_INTERRUPTED, cache_progress, find_codecs, printer
 from happyhorse.training.stop import Stop, Stopped
 from happyhorse.types import ClipShape, Known, Latents
@@ -86,7 +87,7 @@ def make_model(config: SuperresConfig, device: torch.device) -> Transformer:
         load_module(model, verified(teacher.folder, teacher.manifest, teacher.generator))
     model = model.to(device)
     if config.compile and can_compile(device):
-        compile_blocks(model)
+        compile_for_training(model)
     return model
 
 

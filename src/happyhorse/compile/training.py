@@ -1,0 +1,33 @@
+"""A training step, compiled from outside: the forward and the backward pass of a layer are one graph each.
+
+Alike layers share their graphs, so compiling takes as long for forty of them as for one; what stands between two
+layers, the shards of FSDP2 (``fully_shard`` on every layer, before this) among it, stays outside of the graphs.
+"""
+
+from __future__ import annotations
+
+from happyhorse.compile.recompute import recompute_layers
+from happyhorse.model.transformer import Transformer
+
+GRAPHS = 256
+"""Most graphs of one function: kinds of layers x with and without gradients x sizes, if these are not dynamic."""
+
+
+def compile_for_training(
+    model: Transformer, *, recompute: str = "none", dynamic: bool = True, backend: str = "inductor"
+) -> None:
+    """Compiles every layer, in place; parameters, their names and the state dict stay as they are.
+
+    ``recompute`` is what the backward pass makes again (``compile.recompute``). With ``dynamic`` one graph serves all
+    batches, clips and prompts; else each combination is compiled by itself. ``backend`` "aot_eager" takes the same
+    graphs without generating code, which needs no compiler. Raises ConfigError for an unknown ``recompute``.
+    """
+    import torch._dynamo
+    import torch.fx.experimental._config as shapes
+
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
+    # Sizes that are equal by chance, 32 words and heads of 32 channels, would be taken for one and the same.
+    shapes.use_duck_shape = False
+    recompute_layers(model.block.layers, recompute)
+    for layer in model.block.layers:
+        layer.compile(dynamic=dynamic, fullgraph=True, backend=backend)

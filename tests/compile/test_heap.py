@@ -1,0 +1,36 @@
+import platform
+import subprocess
+import sys
+
+import pytest
+
+MEASURE = """
+import resource
+from happyhorse.compile.heap import keep_freed_memory
+assert keep_freed_memory() if {kept} else True
+def work():
+    blocks = [bytearray(1 << 22) for _ in range(20)]
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(kept: bool) -> int:
+    script = MEASURE.format(kept=kept)
+    return int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_freed_memory_costs_no_page_faults():
+    assert faults(kept=True) < 1000 < faults(kept=False)
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    from happyhorse.compile.heap import keep_freed_memory
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    keep_freed_memory.cache_clear()
+    assert not keep_freed_memory()
+    keep_freed_memory.cache_clear()
