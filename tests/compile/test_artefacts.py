@@ -103,6 +103,15 @@ def test_one_package_serves_every_size_and_all_weights(at_hand):
 
 
 @compiled
+def test_a_package_for_each_kind_of_layer_gives_the_same(packages):
+    spec = SPEC.replace(scope="block")
+    stand_in = accelerate(model(), spec, Packages(CONFIG, spec, build=True))
+    for shape, words in ((ClipShape(0.5, 64, 96), 5), (ClipShape(1.0, 64, 64), 2)):
+        assert run(stand_in, shape, words) < TOLERANCE
+        assert (stand_in.way, stand_in.why) == ("compiled", "")
+
+
+@compiled
 def test_a_package_is_small_and_says_what_it_was_made_for(at_hand):
     assert at_hand.stat().st_size < 200_000
     with zipfile.ZipFile(at_hand) as archive:

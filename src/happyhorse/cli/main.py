@@ -280,7 +280,9 @@ def scenes(
 def train(
     recipe: Annotated[
         str,
-        typer.Argument(help="foal, foal-caption, foal-reading, foal-codec, foal-picture, foal-superres or foal-asr."),
+        typer.Argument(
+            help="foal, foal-caption, foal-settle, foal-reading, foal-codec, foal-picture, foal-superres or foal-asr."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the run  [default: runs/RECIPE]")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the folder's last checkpoint.")] = True,

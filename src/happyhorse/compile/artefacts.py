@@ -177,6 +177,7 @@ def _compile(module: nn.Module, tensors: list[Tensor], free: Free, path: Path) -
     from torch._inductor import aoti_compile_and_package
     from torch.export import Dim, export
 
+    assert len({id(tensor) for tensor in tensors}) == len(tensors), "of one tensor given twice, export makes one input"
     open_sizes = [dict.fromkeys(dims, Dim.AUTO) for dims in free]
     options: dict[str, Any] = {"aot_inductor.package_constants_in_so": False, "cpp.dynamic_threads": True}
     if march := instructions():

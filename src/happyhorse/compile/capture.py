@@ -160,12 +160,12 @@ def layer_inputs(hidden: Tensor, text: tuple[Tensor, Tensor] | None, layout: Lay
 def layer_example(config: ModelConfig, form: Form, device: torch.device) -> tuple[list[Tensor], Free]:
     """Inputs of a LayerStep, small and meaningless, and which of their sizes are open."""
     step, _ = step_example(config, form, device)
-    video, audio, cos = step[:3]
+    video, audio, cos, sin = step[:4]
     patches = video[0, 0].numel() // 4
     cached = config.text == "tokens"
     counts = [patches, -(-audio.shape[1] // config.audio_patch)] + ([] if cached else [step[-1].shape[1]])
     rows = cos.shape[1]
-    tensors = [torch.zeros(form.batch, rows, config.hidden, device=device), cos, cos]
+    tensors = [torch.zeros(form.batch, rows, config.hidden, device=device), cos, sin]
     tensors += [cos.new_empty(count, 0) for count in counts]
     free: list[tuple[int, ...]] = [(1,), (1,), (1,), *[(0,)] * len(counts)]
     if form.masked:

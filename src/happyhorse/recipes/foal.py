@@ -91,6 +91,19 @@ def foal_caption() -> TrainConfig:
     )
 
 
+def foal_settle() -> TrainConfig:
+    """After foal-caption, from its weights: captions in every second step and with little weight, while the rate falls
+    and its noise leaves the averaged weights. What generation has lost comes back, what captions need stays."""
+    before = foal_caption()
+    return before.replace(
+        name="foal-settle",
+        stages=(before.stages[0].replace(steps=400),),
+        caches=tuple(entry.replace(clips=entry.clips // 2) for entry in before.caches),
+        captions=CaptionConfig(share=0.5, weight=0.1),
+        ema_decay=0.99,
+    )
+
+
 def foal_tiny() -> TrainConfig:
     """A very small model for a few steps: what the tests train, and a rehearsal of everything that a run does."""
     small, wide = ClipShape(0.5, 32, 32), ClipShape(0.5, 32, 64)
@@ -108,7 +121,8 @@ def foal_tiny() -> TrainConfig:
 
 def recipes() -> dict[str, Callable[[], TrainConfig]]:
     """Recipes by the names that ``happyhorse train`` takes."""
-    own = {"foal": foal, "foal-reading": foal_reading, "foal-caption": foal_caption, "foal-tiny": foal_tiny}
+    made = (foal, foal_reading, foal_caption, foal_settle, foal_tiny)
+    own = {make.__name__.replace("_", "-"): make for make in made}
     return {**own, **claim_recipes()}
 
 

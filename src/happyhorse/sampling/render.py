@@ -17,6 +17,7 @@ from torch import nn
 from happyhorse.clip import Clip
 from happyhorse.codecs.codec import AudioCoder, TextCoder, VideoCoder
 from happyhorse.codecs.text import Tokenizer
+from happyhorse.compile.heap import keep_freed_memory
 from happyhorse.config import ModelConfig
 from happyhorse.device import find_device
 from happyhorse.errors import MediaError, SizeError, WeightsError
@@ -170,6 +171,7 @@ def load_render_parts(model: Model, device: torch.device) -> RenderParts:
         raise WeightsError(
             f"model {manifest.name} has no super-resolution weights; happyhorse train foal-superres makes some"
         )
+    keep_freed_memory()
     codecs = load_codecs(model, device)
     return RenderParts(
         model=load_part(folder, manifest, ROLE, Transformer, ModelConfig).to(device),

@@ -100,7 +100,7 @@ class Studio:
         from happyhorse.server.worker import Worker, makers_of
 
         self.gate, self.port = Gate(), _free_port()
-        self.app = create_app(Settings(folder=folder, port=self.port, models=(model,), **settings))
+        self.app = create_app(Settings(**{"folder": folder, "port": self.port, "models": (model,), **settings}))
         service = self.service = self.app.state.service
         makers = {
             name: lambda load=load: self.gate.around(load())

@@ -142,6 +142,28 @@ def test_what_is_wrong_is_said_beside_its_field(serve: Callable, visit: Callable
     assert not studio.service.queue.page().jobs
 
 
+def test_the_form_offers_what_the_chosen_model_takes(serve: Callable, visit: Callable, public_models: Path) -> None:
+    studio = serve(models=("foal", "magihuman-distill"), stub=True)
+    page = visit(studio.url)
+    image = public_models / "first.png"
+    write_png(image, np.full((64, 64, 3), 90, np.uint8))
+    page.get_by_label("Last image", exact=True).set_input_files(image)
+    page.get_by_text("More", exact=True).click()
+    size = page.get_by_label("Exact size")
+    expect(size).to_have_attribute("placeholder", "128x128")
+
+    page.get_by_label("Model", exact=True).select_option("magihuman-distill")
+    expect(page.locator(".drop:visible")).to_have_count(2)
+    expect(page.get_by_label("Last image", exact=True)).to_be_hidden()
+    expect(size).to_have_attribute("placeholder", "448x256")
+    make(page, "a giraffe sings", size="70x64")
+    all_ready(page)
+    expect(page.locator("#prompt-note")).to_contain_text("70x64 is made as 64x64")
+    jobs = studio.service.queue.page().jobs
+    assert [job.model for job in jobs] == 4 * ["magihuman-distill"]
+    assert not any(job.request["media"] for job in jobs), "what the model does not take was sent"
+
+
 def test_a_reload_in_mid_job_finds_everything_again(studio: Studio, visit: Callable) -> None:
     studio.gate.close()
     page = visit(studio.url)

@@ -180,9 +180,11 @@ export class Wish {
   #changed() {
     this.nameButton();
     find(".shapes").classList.toggle("idle", Boolean(this.draft.size));
-    const { takes } = this.#model ?? {};
-    for (const { medium, element } of this.#drops) element.hidden = Boolean(takes && !takes.includes(medium.taken));
-    find("#sizes").replaceChildren(...(this.#model?.sizes ?? []).map((value) => el("option", { value })));
+    const { takes, sizes = [] } = this.#model ?? {};
+    for (const { medium, element, troubleElement } of this.#drops)
+      element.hidden = troubleElement.hidden = Boolean(takes && !takes.includes(medium.taken));
+    find("#sizes").replaceChildren(...sizes.map((value) => el("option", { value })));
+    this.#input("size").placeholder = sizes[0] ?? "";
     grow(/** @type {any} */ (this.#input("prompt")));
     saveDraft(this.draft);
     this.#estimate.changed(this.draft);
