@@ -56,6 +56,10 @@ def test_auto_keeps_the_number_format_and_max_takes_a_fast_one(monkeypatch):
     assert spec_of("auto", foal(), CPU).linear == "as-is"
     assert spec_of("max", foal(), CPU).linear == "bf16"
     assert spec_of("max", foal(matmul_dtype="bfloat16"), CPU).linear == "as-is"
+    monkeypatch.setattr("happyhorse.compile.choose.has_fast_bfloat16", lambda device: False)
+    for held, linear in ((True, "onednn"), (False, "as-is")):
+        monkeypatch.setattr("happyhorse.compile.choose.serves", lambda dtype, held=held: held)
+        assert spec_of("max", foal(), CPU).linear == linear
 
 
 def test_the_work_of_a_pass_is_counted_as_its_products():

@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from happyhorse.codecs.codec import Codecs
 from happyhorse.codecs.text import EOS, Tokenizer
 from happyhorse.config import ModelConfig
+from happyhorse.data.scenes.captions import slots
+from happyhorse.data.scenes.world import FAMILIES, sample_plan
+from happyhorse.data.shards import encode_plans
 from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 from happyhorse.sampling.caption import Captioner, greedy
 from happyhorse.sampling.given import load_film, load_sound
 from happyhorse.training.captions import cross_entropy
-from happyhorse.types import Latents, Text
+from happyhorse.types import ClipShape, Latents, Text
 from happyhorse.weights.store import save_module, write_manifest
 
 CONFIG = ModelConfig(
@@ -103,3 +107,13 @@ def test_a_clip_of_any_size_and_rate_is_captioned(tiny_model, tmp_path, model):
     assert isinstance(captioner(film, sound), str)
     with pytest.raises(ConfigError, match="tiny has no language head"):
         Captioner.from_pretrained(tiny_model)
+
+
+def test_the_shipped_model_says_what_new_scenes_show():
+    captioner, shape = Captioner.from_pretrained("foal-base"), ClipShape(5, 128, 128)
+    right = []
+    for number, family in enumerate(FAMILIES):
+        plan = sample_plan(946_000_000 + number, shape.seconds, "train", family)
+        latents = encode_plans([plan], shape, Codecs(captioner.video, captioner.audio), captioner.device)
+        right += slots(captioner.write(latents), family, plan.attributes).values()
+    assert len(right) > 15 and sum(right) >= len(right) - 1

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from happyhorse.compile.machine import has_fast_bfloat16
+from happyhorse.compile.products import serves
 from happyhorse.compile.spec import CompileSpec
 from happyhorse.config import ModelConfig
 from happyhorse.errors import ConfigError
@@ -66,10 +67,18 @@ def spec_of(asked: str, config: ModelConfig, device: torch.device) -> CompileSpe
     "auto" also keeps the model's own attention: a way that compilers cannot look into costs a call of Python in every
     layer, which short clips feel more than they gain (64 px, 1 s: 1.2 instead of 1.8 times as fast as eager).
     """
-    fast = asked == "max" and config.matmul_dtype == "float32" and has_fast_bfloat16(device)
-    graphs = asked == "max" and device.type == "cuda"
-    attention, linear = "auto" if asked == "max" else "plain", "bf16" if fast else "as-is"
-    return CompileSpec(scope="full", attention=attention, linear=linear, graphs=graphs)
+    if asked != "max":
+        return CompileSpec(scope="full", attention="plain")
+    return CompileSpec(scope="full", attention="auto", linear=_fastest(config, device), graphs=device.type == "cuda")
+
+
+def _fastest(config: ModelConfig, device: torch.device) -> str:
+    """The number format of "max": bfloat16 where the machine is fast with it, else float32 by the faster library."""
+    if config.matmul_dtype != "float32":
+        return "as-is"
+    if has_fast_bfloat16(device):
+        return "bf16"
+    return "onednn" if device.type == "cpu" and serves(torch.float32) else "as-is"
 
 
 # ---------------------------------------------------------------------------------------------------------- estimates
