@@ -45,7 +45,8 @@ def strengths(wins: Floats, prior: float = 0.0) -> Floats:
         span = step.max(axis=-1, initial=0) - step.min(axis=-1, initial=0)
         found = found + _damping(span)[..., None] * step
         if span.max(initial=0) < _CLOSE:
-            return found
+            # Without a prior nothing but rounding moves the mean, and nothing else would bring it back.
+            return found if prior else found - found.mean(axis=-1, keepdims=True)
     raise AssertionError(f"no convergence: a step still spans {span.max():.3g}")
 
 

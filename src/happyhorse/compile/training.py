@@ -6,8 +6,16 @@ layers, the shards of FSDP2 (``fully_shard`` on every layer, before this) among 
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
 from happyhorse.compile.recompute import recompute_layers
-from happyhorse.model.transformer import Transformer
+from happyhorse.model.sequence import Layout
+from happyhorse.model.transformer import TextRows, Transformer
 
 GRAPHS = 256
 """Most graphs of one function: kinds of layers x with and without gradients x sizes, if these are not dynamic."""
@@ -30,4 +38,16 @@ def compile_for_training(
     shapes.use_duck_shape = False
     recompute_layers(model.block.layers, recompute)
     for layer in model.block.layers:
+        layer.forward = partial(_with_one_length, layer.forward)
         layer.compile(dynamic=dynamic, fullgraph=True, backend=backend)
+
+
+def _with_one_length(forward: Callable[..., Any], hidden: Tensor, layout: Layout, text: TextRows | None = None) -> Any:
+    """The layer, its last group being the rows that are left.
+
+    If the length were the sum of the groups, products of such sums would become strides, which Inductor (torch 2.13)
+    fails to compare in a layer with weights per modality.
+    """
+    *others, (modality, _) = layout.spans
+    left = hidden.shape[1] - sum([rows for _, rows in others])
+    return forward(hidden, dataclasses.replace(layout, spans=(*others, (modality, left))), text)
