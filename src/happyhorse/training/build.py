@@ -13,6 +13,9 @@ from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.ema import Average
 from happyhorse.training.optimizer import Optimizers
 
+LANGUAGE_HEAD = ("final_norm_text.weight",)
+"""What a model with a language head has and one without has not: either may start from the other's weights."""
+
 
 def make_state(config: TrainConfig, device: torch.device, dtype: torch.dtype | None = None) -> TrainState:
     """The starting state; its weights follow from the seed.

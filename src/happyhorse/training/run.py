@@ -27,7 +27,7 @@ from happyhorse.recipes.foal import recipe
 from happyhorse.recipes.recipe import CacheSet, TrainConfig
 from happyhorse.training import checkpoint
 from happyhorse.training.budget import fit_to_minutes
-from happyhorse.training.build import make_state
+from happyhorse.training.build import LANGUAGE_HEAD, make_state
 from happyhorse.training.checkpoint import TrainState
 from happyhorse.training.loop import Job, clock_words, train_loop
 from happyhorse.training.machine import prepare_machine
@@ -158,7 +158,7 @@ def run(config: TrainConfig, options: Options, report: Report) -> int:
 
 def start_from(weights: Path, state: TrainState) -> None:
     """Gives a fresh run the weights of another one."""
-    load_module(state.model, weights, optional=("final_norm_text.weight",))  # a language head may be new
+    load_module(state.model, weights, optional=LANGUAGE_HEAD)
     state.average.restart()
 
 

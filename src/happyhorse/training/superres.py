@@ -22,6 +22,7 @@ from happyhorse.flow import path, timesteps
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.superres import SuperresConfig
 from happyhorse.sampling.superres import starting_point
+from happyhorse.training.build import LANGUAGE_HEAD
 from happyhorse.training.fit import Work, fit
 from happyhorse.training.machine import prepare_machine
 from happyhorse.training.run import EXIT_INTERRUPTED, cache_progress, find_codecs, printer
@@ -84,7 +85,7 @@ def make_model(config: SuperresConfig, device: torch.device) -> Transformer:
     model = Transformer(config.model.replace(matmul_dtype=dtype))
     if config.init:
         teacher = resolve(config.init)
-        load_module(model, verified(teacher.folder, teacher.manifest, teacher.generator))
+        load_module(model, verified(teacher.folder, teacher.manifest, teacher.generator), optional=LANGUAGE_HEAD)
     model = model.to(device)
     if config.compile and can_compile(device):
         compile_for_training(model)

@@ -146,8 +146,8 @@ def load_module(
 ) -> None:
     """Copies the tensors of a safetensors file into ``module``, cast to the module's own dtypes (bf16 to fp32).
 
-    Raises WeightsError unless names and shapes are exactly the module's; ``optional`` ones may be missing in the
-    file, and stay as they are.
+    Raises WeightsError unless names and shapes are exactly the module's. ``optional`` ones may be missing in the file,
+    and stay as they are, or in the module, and are not read.
     """
     own = module.state_dict()
     try:
@@ -157,6 +157,7 @@ def load_module(
             values = {
                 name for name in names if name.removesuffix(SCALE) == name or name.removesuffix(SCALE) not in names
             }
+            values = {name for name in values if name in own or name not in optional}
             _compare(path, own, {name: tuple(file.get_slice(name).get_shape()) for name in sorted(values)})
             with torch.no_grad():
                 for name, tensor in own.items():
