@@ -15,7 +15,7 @@ OUT := out
 demo: $(VENV)/.installed
 	@mkdir -p $(OUT)
 	$(BIN)/happyhorse generate "a red ball bounces on wood" --seed 7 --overwrite -o $(OUT)/ball.mp4
-	$(BIN)/happyhorse generate "a white horse trots across cobbles" --seed 7 --aspect 16:9 --overwrite -o $(OUT)/horse.mp4
+	$(BIN)/happyhorse generate "a white horse trots across cobbles" --seed 7 --overwrite -o $(OUT)/horse.mp4
 	$(BIN)/happyhorse generate 'a woman with red hair in front of a blue wall says "bonjour" in French' --seed 7 --overwrite -o $(OUT)/talker.mp4
 	@echo "Clips with sound: $(abspath $(OUT))/*.mp4"
 
