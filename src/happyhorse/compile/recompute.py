@@ -55,9 +55,11 @@ def recomputed(forward: Callable[..., Any], mode: str, surroundings: Surrounding
     """``forward(*inputs)``, keeping what ``mode`` says if there will be a backward pass."""
     if mode == "none" or not torch.is_grad_enabled():
         return forward(*inputs)
-    contexts = partial(_contexts, mode, surroundings)
+    # torch.compile takes the contexts of a selection, or none at all.
+    plain = mode == "full" and surroundings is None
+    contexts: dict[str, Any] = {} if plain else {"context_fn": partial(_contexts, mode, surroundings)}
     # Nothing in a layer is random, so there is no random state to bring back.
-    return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+    return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, **contexts)
 
 
 def _contexts(

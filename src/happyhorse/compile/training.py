@@ -27,8 +27,9 @@ def compile_for_training(
     """Compiles every layer, in place; parameters, their names and the state dict stay as they are.
 
     ``recompute`` is what the backward pass makes again (``compile.recompute``). With ``dynamic`` one graph serves all
-    batches, clips and prompts; else each combination is compiled by itself. ``backend`` "aot_eager" takes the same
-    graphs without generating code, which needs no compiler. Raises ConfigError for an unknown ``recompute``.
+    batches, clips and prompts, but for a few more where Inductor sums short axes otherwise than long ones; else each
+    combination is compiled by itself. ``backend`` "aot_eager" takes the same graphs without generating code, which
+    needs no compiler. Raises ConfigError for an unknown ``recompute``.
     """
     import torch._dynamo
     import torch.fx.experimental._config as shapes
