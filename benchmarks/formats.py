@@ -42,12 +42,10 @@ def main() -> None:
 
 def tiny(golden: Any, name: str) -> tuple[Any, Latents, Text]:
     """How to build the model of a golden case in a matmul dtype, and what it is given."""
-    case, weights = golden(name), golden("dit_weights")
+    case = golden(name)
 
     def build(matmul_dtype: str) -> Transformer:
-        model = Transformer(_config(case.settings["config"], weights, matmul_dtype))
-        model.load_state_dict(weights)
-        return model.eval()
+        return golden.published(case, matmul_dtype=matmul_dtype)
 
     count = case.settings["n_text"]
     text = Text(case["in.txt_feat"][:, :count], torch.tensor([count]))
@@ -71,26 +69,6 @@ def trained() -> tuple[Any, Latents, Text]:
         torch.randn(1, 48, config.audio_channels, generator=generator),
     )
     return build, latents, Tokenizer.load().batch(["a red ball bounces on wood"])
-
-
-def _config(settings: dict, weights: Any, matmul_dtype: str) -> ModelConfig:
-    return ModelConfig(
-        hidden=settings["hidden_size"],
-        head_dim=settings["head_dim"],
-        query_heads=settings["num_heads_q"],
-        kv_heads=settings["num_heads_kv"],
-        specific_first=1,
-        shared=4,
-        specific_last=1,
-        gelu7_layers=tuple(settings["gelu7_layers"]),
-        text="features",
-        text_channels=weights["adapter.text_embedder.weight"].shape[1],
-        coordinates=settings["coords_style"],
-        local_layers=tuple(settings["local_attn_layers"]),
-        receptive_field=settings["frame_receptive_field"],
-        weight_dtype="bfloat16",
-        matmul_dtype=matmul_dtype,
-    )
 
 
 def _reader() -> ModuleType:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -71,16 +72,21 @@ ORDERS = {"together": Pipeline, "picture first": InTurn, "sound first": SoundFir
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="foal-base")
+    compare_ways(__doc__ or "", "foal-base", ORDERS, Path("runs/in-turn"))
+
+
+def compare_ways(about: str, model: str, ways: Mapping[str, type[Pipeline]], out: Path) -> None:
+    """Prints a row of the ruler's numbers for each kind of pipeline, all on the same prompts and seeds."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=model)
     parser.add_argument("--per-family", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=Path("runs/in-turn"))
+    parser.add_argument("--out", type=Path, default=out)
     asked = parser.parse_args()
     prepare_machine(torch.device("cpu"))
     cases = make_cases(asked.per_family, SHAPE.seconds, 0, FAMILIES)
-    suite = suite_of("in turn", cases, SHAPE.seconds, (SHAPE.height, SHAPE.width))
+    suite = suite_of(out.name, cases, SHAPE.seconds, (SHAPE.height, SHAPE.width))
     print(f"| | {' | '.join(READ.values())} |\n|{'---|' * (len(READ) + 1)}")
-    for name, kind in ORDERS.items():
+    for name, kind in ways.items():
         print(row(name, judged(asked.model, kind, suite, asked.out / name.replace(" ", "-"))), flush=True)
 
 

@@ -7,20 +7,15 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from in_turn import FAMILIES, READ, SHAPE, judged, row
+from in_turn import compare_ways
 
 from happyhorse.compile.attention import use_attention
 from happyhorse.compile.linears import use_linears
-from happyhorse.evaluation.measure import make_cases
-from happyhorse.evaluation.suites import suite_of
 from happyhorse.model.transformer import Transformer
 from happyhorse.sampling.pipeline import Pipeline
-from happyhorse.training.machine import prepare_machine
 
 
 class AsIs(Pipeline):
@@ -49,19 +44,5 @@ class Int8(AsIs):
 FORMATS = {"as it is": AsIs, "bf16": Bf16, "int8": Int8}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="foal")
-    parser.add_argument("--per-family", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=Path("runs/formats"))
-    asked = parser.parse_args()
-    prepare_machine(torch.device("cpu"))
-    cases = make_cases(asked.per_family, SHAPE.seconds, 0, FAMILIES)
-    suite = suite_of("formats", cases, SHAPE.seconds, (SHAPE.height, SHAPE.width))
-    print(f"| | {' | '.join(READ.values())} |\n|{'---|' * (len(READ) + 1)}")
-    for name, kind in FORMATS.items():
-        print(row(name, judged(asked.model, kind, suite, asked.out / name.replace(" ", "-"))), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    compare_ways(__doc__ or "", "foal", FORMATS, Path("runs/formats"))

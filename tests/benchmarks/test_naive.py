@@ -48,26 +48,10 @@ def lively(config: ModelConfig) -> Transformer:
 def test_the_published_velocity(golden, naive, name):
     """The authors' own numbers, for geometries with features, windows and weights of each modality."""
     case = golden(name)
-    settings, weights = case.settings["config"], golden("dit_weights")
-    config = ModelConfig(
-        hidden=settings["hidden_size"],
-        head_dim=settings["head_dim"],
-        query_heads=settings["num_heads_q"],
-        kv_heads=settings["num_heads_kv"],
-        shared=4,
-        gelu7_layers=tuple(settings["gelu7_layers"]),
-        text="features",
-        text_channels=weights["adapter.text_embedder.weight"].shape[1],
-        coordinates=settings["coords_style"],
-        local_layers=tuple(settings["local_attn_layers"]),
-        receptive_field=settings["frame_receptive_field"],
-        weight_dtype="bfloat16",
-    )
-    model = Transformer(config)
-    model.load_state_dict(weights)
+    model = golden.published(case)
     count = case.settings["n_text"]
     text = Text(case["in.txt_feat"][:, :count], torch.tensor([count]))
-    velocity = naive.Naive(model.eval())(Latents(case["in.x_t"], case["in.audio_x_t"]), text)
+    velocity = naive.Naive(model)(Latents(case["in.x_t"], case["in.audio_x_t"]), text)
     assert case.error("out.video", velocity.video) < 1e-4
     assert case.error("out.audio", velocity.audio) < 1e-4
 

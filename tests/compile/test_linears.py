@@ -64,34 +64,12 @@ def given() -> tuple[Latents, Text]:
     return latents, Text(torch.arange(8).view(2, 4), torch.tensor([4, 3]))
 
 
-def published(golden, case) -> Transformer:
-    """A tiny model of the published design with the golden weights."""
-    weights, settings = golden("dit_weights"), case.settings["config"]
-    config = ModelConfig(
-        hidden=settings["hidden_size"],
-        head_dim=settings["head_dim"],
-        query_heads=settings["num_heads_q"],
-        kv_heads=settings["num_heads_kv"],
-        shared=4,
-        gelu7_layers=tuple(settings["gelu7_layers"]),
-        text="features",
-        text_channels=weights["adapter.text_embedder.weight"].shape[1],
-        coordinates=settings["coords_style"],
-        local_layers=tuple(settings["local_attn_layers"]),
-        receptive_field=settings["frame_receptive_field"],
-        weight_dtype="bfloat16",
-    )
-    made = Transformer(config)
-    made.load_state_dict(weights)
-    return made.eval()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["dit_t2v", "dit_sr1080_local"])
 @torch.no_grad()
 def test_published_velocity(golden, name, kind):
     case = golden(name)
-    made, count = published(golden, case), case.settings["n_text"]
+    made, count = golden.published(case), case.settings["n_text"]
     use_linears(made, kind)
     text = Text(case["in.txt_feat"][:, :count], torch.tensor([count]))
     velocity = made(Latents(case["in.x_t"], case["in.audio_x_t"]), text)
@@ -171,8 +149,3 @@ def test_outer_layers_of_eight_bits_go_through_the_library_too(monkeypatch):
         use_linears(made, "int8")
         kinds = [type(made.get_submodule(f"block.layers.{index}.attention.linear_qkv")) for index in range(4)]
         assert kinds == [outer, QuantisedLinear, QuantisedLinear, outer]
-
-
-def test_how_much_faster_it_is_can_be_measured():
-    linears.onednn_gain.cache_clear()
-    assert linears.onednn_gain(rounds=1) >= 0

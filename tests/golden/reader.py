@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+from happyhorse.config import ModelConfig
+from happyhorse.model.transformer import Transformer
 
 HERE = Path(__file__).parent
 
@@ -61,6 +65,29 @@ class GoldenSet:
             return Case(name, settings, load_file(self.folder / f"{name}.safetensors"))
         keys = [key for key in self.index if key.startswith(f"{name}/")]
         return Case(name, settings, {key.split("/", 1)[1]: self._tensor(key) for key in keys})
+
+    def published(self, case: Case, **changes: Any) -> Transformer:
+        """A tiny model of the published design: the geometry of a case, and the golden weights."""
+        settings, weights = case.settings["config"], self("dit_weights")
+        config = ModelConfig(
+            hidden=settings["hidden_size"],
+            head_dim=settings["head_dim"],
+            query_heads=settings["num_heads_q"],
+            kv_heads=settings["num_heads_kv"],
+            specific_first=1,
+            shared=4,
+            specific_last=1,
+            gelu7_layers=tuple(settings["gelu7_layers"]),
+            text="features",
+            text_channels=weights["adapter.text_embedder.weight"].shape[1],
+            coordinates=settings["coords_style"],
+            local_layers=tuple(settings["local_attn_layers"]),
+            receptive_field=settings["frame_receptive_field"],
+            weight_dtype="bfloat16",
+        )
+        model = Transformer(config.replace(**changes))
+        model.load_state_dict(weights)
+        return model.eval()
 
     def _tensor(self, key: str) -> Tensor:
         dtype, shape = self.index[key]

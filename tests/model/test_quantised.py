@@ -274,7 +274,7 @@ def test_kernels_get_rows_and_columns_in_whole_groups(kind, monkeypatch):
 def test_the_fp8_kernel_gives_the_numbers_of_the_plain_path(monkeypatch):
     made, x = QuantisedLinear(linear(), KINDS["fp8"], dynamic=True), rows()
     plain = [made(x, SPANS, outputs) for outputs in (ALL, EVEN, ODD)]
-    monkeypatch.setattr("happyhorse.model.quantised._multiplies_fp8", lambda _: True)
+    monkeypatch.setattr("happyhorse.model.quantised.multiplies_fp8", lambda _: True)
     try:
         fast = [made(x, SPANS, outputs) for outputs in (ALL, EVEN, ODD)]
     except (RuntimeError, NotImplementedError) as error:

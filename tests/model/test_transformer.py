@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from happyhorse.config import ModelConfig, foal, magihuman_15b
+from happyhorse.config import foal, magihuman_15b
 from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Attention, Transformer, gelu7, parameter_count, swiglu7
 from happyhorse.types import Latents, Text
@@ -12,30 +12,6 @@ DIT = ["dit_t2v", "dit_ti2v", "dit_sr540", "dit_sr1080_local"]
 
 
 # ----------------------------------------------------------------------------- the published model's numbers
-def published(golden, settings: dict, **changes) -> Transformer:
-    """A tiny model of the published design with the golden weights."""
-    weights = golden("dit_weights")
-    config = ModelConfig(
-        hidden=settings["hidden_size"],
-        head_dim=settings["head_dim"],
-        query_heads=settings["num_heads_q"],
-        kv_heads=settings["num_heads_kv"],
-        specific_first=1,
-        shared=4,
-        specific_last=1,
-        gelu7_layers=tuple(settings["gelu7_layers"]),
-        text="features",
-        text_channels=weights["adapter.text_embedder.weight"].shape[1],
-        coordinates=settings["coords_style"],
-        local_layers=tuple(settings["local_attn_layers"]),
-        receptive_field=settings["frame_receptive_field"],
-        weight_dtype="bfloat16",
-    ).replace(**changes)
-    model = Transformer(config)
-    model.load_state_dict(weights)
-    return model.eval()
-
-
 def given(case) -> tuple[Latents, Text]:
     count = case.settings["n_text"]
     latents = Latents(case["in.x_t"], case["in.audio_x_t"])
@@ -46,7 +22,7 @@ def given(case) -> tuple[Latents, Text]:
 @torch.no_grad()
 def test_published_velocity(golden, name):
     case = golden(name)
-    model = published(golden, case.settings["config"])
+    model = golden.published(case)
     layers = {}
     for index, layer in enumerate(model.block.layers):
         layer.register_forward_hook(lambda _m, _i, out, index=index: layers.__setitem__(index, out[0][0]))
@@ -63,7 +39,7 @@ def test_published_velocity(golden, name):
 @torch.no_grad()
 def test_published_velocity_in_bfloat16(golden, name):
     case = golden(name)
-    model = published(golden, case.settings["config"], matmul_dtype="bfloat16")
+    model = golden.published(case, matmul_dtype="bfloat16")
     outputs = []
     model.final_linear_video.register_forward_hook(lambda _m, _i, out: outputs.append(out[0]))
     model.final_linear_audio.register_forward_hook(lambda _m, _i, out: outputs.append(out[0]))

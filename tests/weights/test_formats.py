@@ -5,7 +5,6 @@ import torch
 
 from happyhorse.config import ModelConfig, magihuman_15b
 from happyhorse.errors import WeightsError
-from happyhorse.model.transformer import Transformer
 from happyhorse.types import Latents, Text
 from happyhorse.weights.formats import (
     FORMATS,
@@ -112,31 +111,6 @@ def test_relative_error_counts_all_numbers_alike():
     assert math.isclose(relative_error(reference, other), 0.5)
 
 
-def published(golden, settings: dict, matmul_dtype: str) -> Transformer:
-    """A tiny model of the published design with the golden weights."""
-    weights = golden("dit_weights")
-    config = ModelConfig(
-        hidden=settings["hidden_size"],
-        head_dim=settings["head_dim"],
-        query_heads=settings["num_heads_q"],
-        kv_heads=settings["num_heads_kv"],
-        specific_first=1,
-        shared=4,
-        specific_last=1,
-        gelu7_layers=tuple(settings["gelu7_layers"]),
-        text="features",
-        text_channels=weights["adapter.text_embedder.weight"].shape[1],
-        coordinates=settings["coords_style"],
-        local_layers=tuple(settings["local_attn_layers"]),
-        receptive_field=settings["frame_receptive_field"],
-        weight_dtype="bfloat16",
-        matmul_dtype=matmul_dtype,
-    )
-    model = Transformer(config)
-    model.load_state_dict(weights)
-    return model.eval()
-
-
 BOUNDS = {
     "bf16": (0, 0.02),
     "int8, weights only": (0.01, 0.05),
@@ -155,7 +129,7 @@ def test_what_each_way_costs_in_precision(golden, name):
     count = case.settings["n_text"]
     text = Text(case["in.txt_feat"][:, :count], torch.tensor([count]))
     latents = Latents(case["in.x_t"], case["in.audio_x_t"])
-    errors = measured_errors(lambda dtype: published(golden, case.settings["config"], dtype), latents, text)
+    errors = measured_errors(lambda dtype: golden.published(case, matmul_dtype=dtype), latents, text)
     assert list(errors) == list(WAYS) == list(BOUNDS)
     assert all(low < errors[way] < high for way, (low, high) in BOUNDS.items()), errors
     assert errors["bf16"] < errors["int8, weights only"] < errors["fp8, weights only"]

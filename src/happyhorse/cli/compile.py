@@ -18,6 +18,7 @@ from happyhorse.compile import artefacts
 from happyhorse.compile.accelerate import Accelerated, Packages, abis, accelerate, parts
 from happyhorse.compile.capture import Form, Free
 from happyhorse.compile.choose import spec_of
+from happyhorse.compile.compare import difference
 from happyhorse.config import ModelConfig
 from happyhorse.device import find_device
 from happyhorse.errors import CompileError, SizeError
@@ -126,7 +127,7 @@ def make(plain: Transformer, form: Form, shapes: dict[str, ClipShape], asked: As
         load = time.perf_counter() - began
         errors = []
         for text, shape in shapes.items():
-            errors.append(difference(fast, plain, form, shape, device))
+            errors.append(measured_error(fast, plain, form, shape, device))
             progress("compare", len(errors), len(shapes))
             if not errors[-1] < TOLERANCE[spec.linear]:
                 raise CompileError(f"at {text} the package is off by {errors[-1]:.0e} from the plain model: unfit")
@@ -142,7 +143,7 @@ def load_all(packages: Packages, modules: list[nn.Module], tensors: list[Tensor]
         packages.graph(module, tensors, free)
 
 
-def difference(fast: Accelerated, plain: Transformer, form: Form, shape: ClipShape, device: torch.device) -> float:
+def measured_error(fast: Accelerated, plain: Transformer, form: Form, shape: ClipShape, device: torch.device) -> float:
     """Largest difference of the velocities, of the largest velocity. Raises CompileError if it is not compiled."""
     noise = draw_noise(shape, torch.Generator().manual_seed(0)).map(lambda x: torch.cat([x] * form.batch).to(device))
     text: Any = Tokenizer.load().batch([PROMPT, NOTHING][: form.batch]).to(device)
@@ -151,8 +152,7 @@ def difference(fast: Accelerated, plain: Transformer, form: Form, shape: ClipSha
     if fast.why:
         asked = f"{shape.seconds:g} s at {shape.width}x{shape.height}"
         raise CompileError(f"the package does not serve {asked}: {fast.why}")
-    pairs = ((one.video, other.video), (one.audio, other.audio))
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+    return difference(one, other)
 
 
 def tell(made: Made, as_json: bool) -> None:

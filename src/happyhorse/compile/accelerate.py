@@ -28,7 +28,7 @@ from happyhorse.compile.capture import (
     step_inputs,
 )
 from happyhorse.compile.graphs import GraphRunner
-from happyhorse.compile.machine import missing_tool
+from happyhorse.compile.machine import allow_graphs, missing_tool
 from happyhorse.compile.spec import CompileSpec
 from happyhorse.config import ModelConfig
 from happyhorse.errors import CompileError, HappyhorseError, MissingToolError
@@ -41,8 +41,6 @@ _Fits = Callable[[Latents, Text | RowCache, Layout, Tensor | None], bool]
 _Run = Callable[[Latents, Text | RowCache, Layout, Tensor | None], Latents]
 Tell = Callable[[str], None]
 COMPILED, EAGER = "compiled", "eager"
-GRAPHS = 256
-"""Most graphs of one function that torch keeps: kinds of layers x forms."""
 
 
 class Engine(Protocol):
@@ -201,7 +199,7 @@ class JustInTime:
 
         if self.backend == "inductor" and (missing := missing_tool(tensors[0].device)):
             raise MissingToolError(f"compiling needs {missing}, which is not installed")
-        dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, GRAPHS)
+        allow_graphs()
         compiled = torch.compile(module, fullgraph=True, backend=self.backend)
 
         def run(given: list[Tensor]) -> Any:

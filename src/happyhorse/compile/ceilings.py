@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from happyhorse.compile.timing import Run, timed
+from happyhorse.model.quantised import multiplies_fp8
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8, "fp8": torch.float8_e4m3fn}
 """Number formats by the names that tables use."""
@@ -78,11 +79,6 @@ def _product(number_format: str, side: int, device: torch.device) -> Run | None:
         one = torch.ones((), device=device)
         return lambda: torch._scaled_mm(a, b.t(), one, one, out_dtype=torch.bfloat16, use_fast_accum=True)
     return lambda: a @ b
-
-
-def multiplies_fp8(device: torch.device) -> bool:
-    """Whether there are fp8 products in hardware: on NVIDIA GPUs from Ada and Hopper on."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
 
 
 def _matrix(number_format: str, side: int, device: torch.device) -> Tensor:

@@ -10,15 +10,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 
 from happyhorse.compile.products import linear as multiply
-from happyhorse.compile.products import serves, times
-from happyhorse.compile.timing import median_busy, take_turns
+from happyhorse.compile.products import serves
 from happyhorse.errors import ConfigError
 from happyhorse.model.quantised import quantise
 from happyhorse.model.sequence import Spans, by_modality
@@ -93,30 +91,9 @@ def choose(model: Transformer) -> str:
     """The fastest kind that leaves the model's numbers as they are, up to the order of sums: "onednn" or "as-is".
 
     By what torch holds and not by the clock, so that one machine always chooses the same: where MKL is as fast, nothing
-    is lost (``onednn_gain`` says what is won).
+    is lost.
     """
     left = [module.weight for module in model.modules() if isinstance(module, BlockLinear)]
     on_cpu = all(weight.device.type == "cpu" for weight in left)
     plain = model.config.matmul_dtype == "float32" and on_cpu and serves(torch.float32)
     return "onednn" if left and plain else "as-is"
-
-
-# -------------------------------------------------------------------------------------------------------- measurement
-@functools.cache
-def onednn_gain(rounds: int = 5) -> float:
-    """How many times faster oneDNN multiplies float32 here than torch itself does: about 2 on AMD, 1 on Intel. It takes
-    a hundredth of a second, once."""
-    if not serves(torch.float32):
-        return 0.0
-    a, b = torch.ones(512, 256), torch.ones(256, 256)
-    spent = measure(
-        {"torch": functools.partial(nn.functional.linear, a, b), "onednn": functools.partial(times, a, b)}, rounds
-    )
-    return spent["torch"] / spent["onednn"]
-
-
-def measure(runs: dict[str, Callable[[], Tensor]], rounds: int) -> dict[str, float]:
-    """Median seconds of products on this CPU, which take turns."""
-    for run in runs.values():
-        run()
-    return {name: median_busy(spent) for name, spent in take_turns(runs, rounds, torch.device("cpu")).items()}

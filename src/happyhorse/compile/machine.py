@@ -8,6 +8,9 @@ import shutil
 
 import torch
 
+GRAPHS = 256
+"""Most graphs of one function."""
+
 
 def can_compile(device: torch.device) -> bool:
     """Whether ``torch.compile`` finds what it needs: a C++ compiler for a CPU, Triton for a GPU."""
@@ -20,6 +23,13 @@ def missing_tool(device: torch.device) -> str:
         # Packages for a GPU hold a little C++ as well, but torch.compile alone does without.
         return "a C++ compiler" if device.type == "cpu" else _triton()
     return "" if device.type == "cpu" else _triton()
+
+
+def allow_graphs() -> None:
+    """Lets torch keep more graphs of one function than the few it does: kinds of layers x forms, or x sizes."""
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
 
 
 def _triton() -> str:

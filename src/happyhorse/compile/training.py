@@ -13,12 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
+from happyhorse.compile.machine import allow_graphs
 from happyhorse.compile.recompute import recompute_layers
 from happyhorse.model.sequence import Layout
 from happyhorse.model.transformer import TextRows, Transformer
-
-GRAPHS = 256
-"""Most graphs of one function: kinds of layers x with and without gradients x sizes, if these are not dynamic."""
 
 
 def compile_for_training(
@@ -31,10 +29,9 @@ def compile_for_training(
     combination is compiled by itself. ``backend`` "aot_eager" takes the same graphs without generating code, which
     needs no compiler. Raises ConfigError for an unknown ``recompute``.
     """
-    import torch._dynamo
     import torch.fx.experimental._config as shapes
 
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
+    allow_graphs()
     # Sizes that are equal by chance, 32 words and heads of 32 channels, would be taken for one and the same.
     shapes.use_duck_shape = False
     recompute_layers(model.block.layers, recompute)

@@ -86,13 +86,13 @@ def product(numbers: Tensor, weight: Tensor) -> Tensor:
     """``numbers weight^T`` [M, K] x [N, K] -> [M, N] float32, of int8 or fp8; M at least 32, all multiples of 16."""
     if numbers.dtype == torch.int8:
         return torch._int_mm(numbers, weight.t()).float()
-    if _multiplies_fp8(numbers.device):
+    if multiplies_fp8(numbers.device):
         one = torch.ones((), device=numbers.device)
         return torch._scaled_mm(numbers, weight.t(), one, one, out_dtype=torch.float32, use_fast_accum=True)
     return F.linear(numbers.float(), weight.float())
 
 
-def _multiplies_fp8(device: torch.device) -> bool:
+def multiplies_fp8(device: torch.device) -> bool:
     """Whether there are fp8 products: on NVIDIA GPUs from Ada and Hopper on. Elsewhere float32 gives their numbers."""
     if device.type != "cuda" or torch.version.hip is not None:
         return False
