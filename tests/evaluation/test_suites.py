@@ -18,9 +18,11 @@ from happyhorse.evaluation.suites import HASHES, SIZES, load_suite, write_suite
 @pytest.mark.parametrize("name", HASHES)
 def test_a_suite_has_as_many_cases_of_each_family_and_half_of_them_held_out(name: str):
     suite = load_suite(name)
-    assert Counter(case["family"] for case in suite.cases) == dict.fromkeys(FAMILIES, SIZES[name])
+    per_family, size = SIZES[name]
+    assert Counter(case["family"] for case in suite.cases) == dict.fromkeys(FAMILIES, per_family)
     held_out = Counter(case["family"] for case in suite.cases if FAMILIES[case["family"]].held_out(case["attributes"]))
-    assert held_out == dict.fromkeys(FAMILIES, SIZES[name] // 2)
+    assert held_out == dict.fromkeys(FAMILIES, per_family // 2)
+    assert suite.size == size
     assert len({(case["family"], case["seed"]) for case in suite.cases}) == len(suite.cases)
 
 
@@ -30,6 +32,10 @@ def test_plans_show_what_the_prompts_ask_for(name: str):
         assert case.plan.family == row["family"] and case.plan.seconds == 5.0
         assert case.plan.attributes == row["attributes"]
         assert all(value in case.prompt for value in case.plan.attributes.values())
+
+
+def test_pictures_of_other_aspects_are_asked_for_with_the_same_words():
+    assert load_suite("foal-wide").cases == load_suite("foal-tall").cases == load_suite("foal-quick").cases
 
 
 def test_training_has_none_of_the_prompts_and_none_of_what_is_held_out():
@@ -49,7 +55,7 @@ def test_training_has_none_of_the_prompts_and_none_of_what_is_held_out():
 
 
 def test_a_changed_or_unknown_suite_is_refused(monkeypatch):
-    with pytest.raises(ConfigError, match="suite 'pony' is unknown; known are foal-quick, foal-full"):
+    with pytest.raises(ConfigError, match="suite 'pony' is unknown; known are foal-quick, foal-wide, foal-tall, foal-full"):
         load_suite("pony")
     monkeypatch.setitem(suites.HASHES, "foal-quick", "0" * 64)
     with pytest.raises(ConfigError, match="foal-quick was changed"):

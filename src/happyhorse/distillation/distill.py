@@ -73,6 +73,9 @@ class Task:
     null: Text
     known: Known
     generator: torch.Generator
+    """For small draws, on the CPU."""
+    noise: torch.Generator
+    """For noise, on the device of the latents."""
 
     @property
     def like(self) -> Latents:
@@ -95,12 +98,13 @@ class Tasks:
         config = self.config
         shape = seeded("shape", config.seed, step).choice(config.stage.shapes)
         batch = self.source.batch(step * self.each + number, shape, config.stage.samples(shape))
-        generator = torch.Generator().manual_seed(seeded("distill", config.seed, step, number).getrandbits(63))
+        seed = seeded("distill", config.seed, step, number).getrandbits(62)
+        generator = torch.Generator().manual_seed(seed)
         known = draw_known(batch.latents, config.known, generator).to(self.device)
         count = len(batch.prompts)
         both = self.text.batch([*batch.prompts, *[""] * count]).padded(config.text_multiple).to(self.device)
         text, null = (Text(both.values[rows], both.lengths[rows]) for rows in (slice(count), slice(count, None)))
-        return Task(text, null, known, generator)
+        return Task(text, null, known, generator, torch.Generator(self.device).manual_seed(seed + 1))
 
 
 def update(state: DistillState, tasks: Tasks, config: DistillConfig) -> dict[str, float]:
@@ -152,16 +156,15 @@ def update_fake(
 def roll(student: Role, task: Task, config: DistillConfig) -> Latents:
     """The student's clean output at a random step."""
     exit_step = int(torch.randint(config.steps, (1,), generator=task.generator))
-    noise = draw_noise(task.like, task.generator).to(task.like.video.device)
-    field = conditional(student, task.text, task.like)
-    return rollout(field, noise, config.sigmas, exit_step, config.sampler, known=task.known, generator=task.generator)
+    field, noise = conditional(student, task.text, task.like), draw_noise(task.like, task.noise)
+    return rollout(field, noise, config.sigmas, exit_step, config.sampler, known=task.known, generator=task.noise)
 
 
 def renoised(data: Latents, task: Task, config: DistillConfig, lowest: float) -> dmd.Renoised:
     """The student's output at a random level, the same for both streams."""
-    law, device = config.renoise, data.video.device
-    times = dmd.draw_times(task.size, law.shift, lowest, law.highest, task.generator).to(device)
-    return dmd.renoise(data, draw_noise(data, task.generator).to(device), times, task.known)
+    law = config.renoise
+    times = dmd.draw_times(task.size, law.shift, lowest, law.highest, task.generator).to(data.video.device)
+    return dmd.renoise(data, draw_noise(data, task.noise), times, task.known)
 
 
 def directions(velocities: tuple[Latents, Latents], point: dmd.Renoised, stream: str, floor: float) -> Tensor:

@@ -45,19 +45,26 @@ def distill(
     device: str | torch.device | None = None,
     minutes: float | None = None,
     latents: Path | None = None,
+    scale: int | None = None,
+    steps: int | None = None,
+    compile: bool | None = None,
     report: Report | None = None,
     watch: Watch | None = None,
 ) -> int:
     """Distils by the recipe ``name`` in the folder ``out``; returns 0 when it is done or paused, 130 after Ctrl-C.
 
-    ``latents`` is a folder of cached latents; ``out / "cache"`` unless given. ``watch`` is called with every candidate,
-    and what it tells goes into the log. Raises ConfigError for an unknown recipe
-    or a folder that holds another run, WeightsError if the teacher cannot be read.
+    ``latents`` is a folder of cached latents; ``out / "cache"`` unless given. ``scale`` multiplies the clips of an
+    update, at the same rates: 1 on a CPU and the recipe's ``gpu_scale`` on a GPU unless given; ``steps`` are the
+    updates, ``compile`` whether layers are compiled, if not as the recipe says. ``watch`` is called with every
+    candidate, and what it tells goes into the log. Raises ConfigError for an unknown recipe or a folder that holds
+    another run, WeightsError if the teacher cannot be read.
     """
     if name not in distill_recipes():
         raise ConfigError(f'recipe "{name}" is unknown; known are {", ".join(distill_recipes())}')
-    config, report = distill_recipes()[name](), report or printer()
     chosen, folder, stop = find_device(device, best_device()), Path(out), Stop(minutes)
+    config, report = distill_recipes()[name](), report or printer()
+    config = config.scaled(scale or (1 if chosen.type == "cpu" else config.gpu_scale), steps)
+    config = config if compile is None else config.replace(compile=compile)
     prepare_machine(chosen)
     folder.mkdir(parents=True, exist_ok=True)
     with stop.listening():

@@ -51,6 +51,5 @@ def guidance_loss(roles: Roles, task: Task, config: DistillConfig) -> tuple[Tens
 
 def noised(task: Task, config: DistillConfig) -> Example:
     """Data at random levels; the parts that are given stay clean."""
-    device = task.like.video.device
-    times = draw_times(task.size, config.warm_noise, task.generator).to(device)
-    return make_example(task.like, draw_noise(task.like, task.generator).to(device), times, task.known)
+    times = draw_times(task.size, config.warm_noise, task.generator).to(task.like.video.device)
+    return make_example(task.like, draw_noise(task.like, task.noise), times, task.known)

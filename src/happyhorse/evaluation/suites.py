@@ -1,6 +1,6 @@
 """The prompt suites: fixed lists of what to ask a model for, kept as files and known by their hashes.
 
-    python -m happyhorse.evaluation.suites        # makes them anew, after a change of the world; prints their hashes
+    python -m happyhorse.evaluation.suites [NAME ...]    # makes them anew, after a change of the world; prints hashes
 
 A suite names everything that its scenes need, so that it stays what it is when the world's drawing of lots changes.
 Prompts are worded as training never words them, and every other case shows a combination (or says a sentence) that is
@@ -25,10 +25,13 @@ from happyhorse.errors import ConfigError
 from happyhorse.evaluation.measure import Case, make_cases
 from happyhorse.files import whole_file
 
-SIZES = {"foal-quick": 8, "foal-full": 64}
-"""Cases of each family."""
+SQUARE, WIDE, TALL = (128, 128), (96, 160), (160, 96)
+SIZES = {"foal-quick": (8, SQUARE), "foal-wide": (8, WIDE), "foal-tall": (8, TALL), "foal-full": (64, SQUARE)}
+"""Cases of each family, and their height and width in pixels."""
 HASHES = {
     "foal-quick": "37e00c79333a22e118c5ce834a5736cfb58cd83545b5d5499b37818a1798d55a",
+    "foal-wide": "c2f040d70a5a82ab9675e147fc3f7e1d7caaac73500fe4bbb99b3e551e34beab",
+    "foal-tall": "b791a615bd2db954c7eda4f04e96880e89e28015b6dee18e80ff376136e87389",
     "foal-full": "6e77eb84b79391d8a9c138ebe5a6471ec932262de2d09038d00c71261b465ea8",
 }
 """SHA-256 of each suite's file."""
@@ -72,8 +75,9 @@ def load_suite(name: str) -> Suite:
 
 
 def make_suite(name: str) -> Suite:
-    """A suite drawn anew from the world."""
-    return suite_of(name, make_cases(SIZES[name], 5.0, IMAGES), 5.0, (128, 128))
+    """A suite drawn anew from the world; suites of the same number of cases differ in size alone."""
+    per_family, size = SIZES[name]
+    return suite_of(name, make_cases(per_family, 5.0, IMAGES), 5.0, size)
 
 
 def suite_of(name: str, cases: Sequence[Case], seconds: float, size: tuple[int, int]) -> Suite:
@@ -102,9 +106,10 @@ def write_suite(suite: Suite, folder: Path) -> str:
 
 
 def main() -> int:
+    chosen = sys.argv[1:] or list(SIZES)
     with resources.as_file(resources.files("happyhorse.evaluation").joinpath("suites")) as folder:
         folder.mkdir(exist_ok=True)
-        for name in SIZES:
+        for name in chosen:
             print(f'"{name}": "{write_suite(make_suite(name), folder)}",')
     return 0
 

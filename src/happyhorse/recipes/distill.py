@@ -91,6 +91,8 @@ class DistillConfig(Config):
     """Rank of the stacks on one backbone; 0 for three networks of full size."""
     seed: int = 0
     """Everything random follows from this and the number of the update."""
+    gpu_scale: int = 8
+    """Factor of the clips of an update on a GPU."""
     compile: bool = False
     """Compile the blocks."""
     recompute: str = "none"
@@ -111,11 +113,17 @@ class DistillConfig(Config):
         """The student's levels."""
         return tuple(grid(self.steps, self.shift))
 
+    def scaled(self, scale: int, steps: int | None = None) -> DistillConfig:
+        """The same with ``scale`` times the clips in an update, and ``steps`` updates. Rates stay: what larger batches
+        are for is steadier scores."""
+        stage = self.stage.replace(batch=self.stage.batch * scale, steps=steps or self.stage.steps)
+        return self.replace(stage=stage)
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits that differ when anything that changes the numbers of the run differs."""
         values = dataclasses.asdict(self)
-        for name in ("log_every", "checkpoint_every", "compile", "recompute", "name", "caches"):
+        for name in ("log_every", "checkpoint_every", "compile", "recompute", "name", "caches", "gpu_scale"):
             del values[name]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
