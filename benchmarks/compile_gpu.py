@@ -5,7 +5,8 @@
     ceilings   products at this model's shapes in bf16, int8 and fp8 (rows made narrow included), one grouped product
                against one for each modality
     attention  every way to attend there is here, at a preview's rows and a render's, over all frames and in windows
-    slice      four layers of the model (one for each modality at both ends): eager, block, full, CUDA graphs, fp8
+    slice      four layers of the model (one for each modality at both ends): eager, block, full, CUDA graphs, fp8;
+               and four layers of a render's model, two of them with windows: eager, block, fp8
     foal       a step of the small model: eager, block, CUDA graphs
     whole      all 40 layers: one pass, a preview of 8 steps, a render to 1080p of 5 steps; bf16, then fp8
     start      seconds until the first compiled step of the slice is done, without and with a cache
@@ -19,14 +20,13 @@ its line, and the rest goes on.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from happyhorse.compile.capture import Free
 from happyhorse.compile.ceilings import describe, measure
 from happyhorse.compile.ranges import Parts, all_keys, near_frames
 from happyhorse.compile.spec import CompileSpec
-from happyhorse.compile.timing import finish
+from happyhorse.compile.timing import finish, timed
 from happyhorse.config import ModelConfig, foal
 from happyhorse.model.quantised import KINDS, narrow, product
 from happyhorse.model.transformer import Transformer
@@ -181,11 +181,11 @@ def measure_attention(bench: Bench, setting: Setting) -> None:
     windows = near_frames(large, large, frames, frames * height * width // 4, config.receptive_field)
     places: dict[str, Parts] = {"preview": all_keys(small, small), "render": all_keys(large, large), "windows": windows}
     for name, parts in places.items():
-        with bench.surviving("attention", name):
-            for one in attention.measure(parts, heads, bench.device, dtype, setting.repeats):
-                what, pairs = f"{name}, {one.way}", attended(parts)
-                flops = 4.0 * pairs * config.query_heads * config.head_dim
-                bench.add(Row("attention", what, one.seconds, flops, note=f"error {one.error:.1e}"))
+        flops = 4.0 * attended(parts) * config.query_heads * config.head_dim
+        for way in attention.candidates(bench.device):
+            with bench.surviving("attention", f"{name}, {way}"):
+                (one,) = attention.measure(parts, heads, bench.device, dtype, setting.repeats, [way])
+                bench.add(Row("attention", f"{name}, {way}", one.seconds, flops, note=f"error {one.error:.1e}"))
 
 
 def attended(parts: Parts) -> int:
@@ -199,7 +199,9 @@ def rows_of(shape: PublishedShape) -> int:
 
 
 def four_layers(config: ModelConfig) -> ModelConfig:
-    return config.replace(specific_first=1, shared=2, specific_last=1, gelu7_layers=(0,), local_layers=())
+    """Windows in the middle if there are any."""
+    local = (1, 2) if config.local_layers else ()
+    return config.replace(specific_first=1, shared=2, specific_last=1, gelu7_layers=(0,), local_layers=local)
 
 
 def build(config: ModelConfig, device: torch.device) -> Transformer:
@@ -235,27 +237,34 @@ def compiled(setting: Setting, model: Transformer, **changes: Any) -> Any:
     return accelerate(model, setting.spec(**changes), setting.engine())
 
 
+WAYS: dict[str, dict[str, Any]] = {
+    "block": {},
+    "full": {"scope": "full"},
+    "block, CUDA graph": {"graphs": True},
+    "block, fp8": {"linear": "fp8"},
+}
+"""What is asked of the compiler; fp8 last, as it changes the model's weights."""
+
+
 def compare_steps(
-    bench: Bench, setting: Setting, figure: str, config: ModelConfig, shape: ClipShape, flops: float = 0
+    bench: Bench,
+    setting: Setting,
+    figure: str,
+    config: ModelConfig,
+    shape: ClipShape,
+    flops: float = 0,
+    ways: Collection[str] = tuple(WAYS),
+    before: str = "",
 ) -> None:
-    """Eager, compiled and replayed steps of one model, and in fp8 at last, which changes its weights."""
+    """Eager, compiled and replayed steps of one model; ``before`` stands before the names of the rows."""
     model = build(config, bench.device)
     noise, text = noise_of(shape, bench.device), features(config, bench.device)
-    plain = bench.step(figure, "eager", step(model, noise, text), flops)
-    ways: dict[str, dict[str, Any]] = {"block": {}, "full": {"scope": "full"}, "block, CUDA graph": {"graphs": True}}
-    ways |= {"block, max-autotune": {}, "block, fp8": {"linear": "fp8"}}
-    for way, changes in ways.items():
-        with bench.surviving(figure, way), tuned("max-autotune" in way):
-            fast = compiled(setting, model, **changes)
-            bench.step(figure, way, step(fast, noise, text), flops, plain)
+    plain = bench.step(figure, f"{before}eager", step(model, noise, text), flops)
+    for way in ways:
+        with bench.surviving(figure, f"{before}{way}"):
+            fast = compiled(setting, model, **WAYS[way])
+            bench.step(figure, f"{before}{way}", step(fast, noise, text), flops, plain)
             assert fast.way == "compiled", fast.why
-
-
-def tuned(best: bool) -> contextlib.AbstractContextManager[Any]:
-    """While inside, the compiler tries several kernels for each product."""
-    import torch._inductor.config as inductor
-
-    return inductor.patch(max_autotune=True) if best else contextlib.nullcontext()
 
 
 def measure_slice(bench: Bench, setting: Setting) -> None:
@@ -263,6 +272,9 @@ def measure_slice(bench: Bench, setting: Setting) -> None:
     config = four_layers(setting.generator("distill"))
     flops = pass_flops(config, setting.preview)
     compare_steps(bench, setting, "slice", config, setting.preview, flops)
+    config = four_layers(setting.generator("1080p"))
+    flops = pass_flops(config, setting.large)
+    compare_steps(bench, setting, "slice", config, setting.large, flops, ("block", "block, fp8"), "1080p, ")
 
 
 def measure_foal(bench: Bench, setting: Setting) -> None:
@@ -276,11 +288,12 @@ def measure_whole(bench: Bench, setting: Setting) -> None:
         with bench.surviving("whole", name):
             config = setting.generator(kind)
             model, flops = build(config, bench.device), float(pass_flops(config, shape))
+            fast: Any = None
             for way, changes in {"eager": None, "block": {}, "fp8": {"linear": "fp8"}}.items():
                 with bench.surviving("whole", f"{name}, {way}"):
                     fast = model if changes is None else compiled(setting, model, **changes)
                     measure_passes(bench, setting, f"{name}, {way}", fast, kind, shape, flops)
-            del model
+            del model, fast
         if bench.cuda:
             torch.cuda.empty_cache()
 
@@ -291,7 +304,11 @@ def measure_passes(
     """One pass, and all steps."""
     text, noise = features(model.config, bench.device), noise_of(shape, bench.device)
     small = noise_of(setting.preview, bench.device)
-    bench.time("whole", f"{name}: a pass", step(model, noise, text), flops)
+    one = step(model, noise, text)
+    first = timed(one, bench.device).wall
+    bench.time("whole", f"{name}: a pass", one, flops, f"first {first:.1f} s", warm_up=1)
+    if name == "1080p, eager":
+        return  # five passes, for a minute
     generator = torch.Generator().manual_seed(0)
     wanted = f"wanted {WANTED[name]} s" if name in WANTED else ""
     if kind == "distill":
@@ -300,7 +317,7 @@ def measure_passes(
     else:
         run = lambda: published.render(model, text, None, small, noise, Rendering())  # noqa: E731
         steps = Rendering().steps
-    bench.time("whole", name, run, steps * flops, wanted)
+    bench.time("whole", name, run, steps * flops, wanted, warm_up=0)
 
 
 # --------------------------------------------------------------------------------------------------------------- start

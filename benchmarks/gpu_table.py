@@ -32,6 +32,10 @@ class Row:
     note: str = ""
 
 
+ENOUGH = 5.0
+"""Seconds after which a figure is not measured again."""
+
+
 class Bench:
     """Measures and collects rows. What fails leaves a row that says so, and the others their device time."""
 
@@ -43,15 +47,23 @@ class Bench:
         self.rows.append(row)
         print(f"{row.figure}: {row.what}: {row.seconds:.4f} s {row.note}", flush=True)
 
-    def time(self, figure: str, what: str, run: Callable[[], Any], flops: float = 0, note: str = "") -> Any:
-        """Adds the median of some runs; returns what the last one made, None if it failed."""
+    def time(
+        self, figure: str, what: str, run: Callable[[], Any], flops: float = 0, note: str = "", warm_up: int = 2
+    ) -> Any:
+        """Adds the median of some runs, of fewer if they are long; returns what the last one made, None if it fails."""
         made: list[Any] = []
+
+        def once() -> None:
+            made[:] = [run()]
+
         with self.surviving(figure, what):
-            for _ in range(2):
-                made[:] = [run()]
+            for _ in range(warm_up):
+                once()
             if self.cuda:
                 torch.cuda.reset_peak_memory_stats()
-            spent = [timed(run, self.device).wall for _ in range(self.repeats)]
+            spent: list[float] = []
+            while len(spent) < self.repeats and sum(spent) < ENOUGH:
+                spent.append(timed(once, self.device).wall)
             peak = torch.cuda.max_memory_allocated() if self.cuda else 0
             self.add(Row(figure, what, statistics.median(spent), flops, peak, note))
         return made[0] if made else None
@@ -59,13 +71,14 @@ class Bench:
     def step(
         self, figure: str, what: str, run: Callable[[], Latents], flops: float, plain: Latents | None = None
     ) -> Latents | None:
-        """``time`` for a step of a model: also its kernels, and its error against ``plain``."""
-        made: Latents | None = None
+        """``time`` for a step of a model: also how long its first call took, which may compile, its kernels, and its
+        error against ``plain``."""
+        made: list[Latents] = []
         with self.surviving(figure, what):
-            made = run()
-            error = f", error {difference(made, plain):.1e}" if plain else ""
-            self.time(figure, what, run, flops, f"{launches(run, self.device)} launches{error}")
-        return made
+            first = timed(lambda: made.append(run()), self.device).wall
+            error = f", error {difference(made[0], plain):.1e}" if plain else ""
+            self.time(figure, what, run, flops, f"first {first:.1f} s, {launches(run, self.device)} launches{error}")
+        return made[0] if made else None
 
     @contextlib.contextmanager
     def surviving(self, figure: str, what: str) -> Iterator[None]:

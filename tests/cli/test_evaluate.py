@@ -100,7 +100,7 @@ def test_clips_that_cannot_be_measured_are_counted(small, capsys):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["evaluate", "--suite", "pony"], "suite 'pony' is unknown; known are foal-quick, foal-wide, foal-tall, foal-full"),
+        (["evaluate", "--suite", "pony"], "suite 'pony' is unknown; known are foal-quick, foal-wide"),
         (["evaluate", "pony"], "unknown model 'pony'"),
         (["evaluate", "foal", "--clips", "."], "give a model or --clips, not both"),
         (["evaluate", "--clips", "none"], "the folder none does not exist"),

@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
+SuiteName = Annotated[str, typer.Option(help="foal-quick, foal-wide, foal-tall (40 prompts) or foal-full (320).")]
 LibraryFolder = Annotated[
     Path | None, typer.Option("--library", help="Where clips are kept  [default: ~/.local/share/happyhorse]")
 ]
@@ -317,7 +318,7 @@ def distill(
 @stoppable
 def evaluate(
     model: Annotated[str | None, typer.Argument(help="A model's name or folder  [default: foal]")] = None,
-    suite: Annotated[str, typer.Option(help="foal-quick, foal-wide, foal-tall (40 prompts) or foal-full (320).")] = "foal-quick",
+    suite: SuiteName = "foal-quick",
     clips: Annotated[Path | None, typer.Option(help="Measure the clips in this folder instead of a model.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run  [default: evaluations/MODEL-SUITE]")] = None,
     listing: Annotated[bool, typer.Option("--list", help="Print what the suite asks for, and nothing else.")] = False,
@@ -363,7 +364,7 @@ def sweep(
     model: Annotated[str, typer.Argument(help="A model's name or folder.")] = "foal",
     steps: Annotated[str, typer.Option(help="Numbers of denoising steps, with commas.")] = "5,10,20",
     guidance: Annotated[list[str] | None, typer.Option(help="W, or PICTURE,SOUND; may be given several times")] = None,
-    suite: Annotated[str, typer.Option(help="foal-quick, foal-wide, foal-tall (40 prompts) or foal-full (320).")] = "foal-quick",
+    suite: SuiteName = "foal-quick",
     out: Annotated[Path | None, typer.Option(help="Folder  [default: evaluations/MODEL-SUITE-sweep]")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other evaluations in the folder.")] = False,

@@ -27,8 +27,11 @@ _OTHERS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBacken
 
 
 def attend_fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """torch's kernel of its own choice, which repeats no keys for grouped queries."""
+    """torch's kernel of its own choice, which repeats no keys for grouped queries where it can do without."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if q.is_cuda and (mask is not None or q.dtype == torch.float32) and q.shape[1] != k.shape[1]:
+        # What takes masks or float32 on a GPU takes no groups, and torch would fall back on keeping all scores.
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=q.shape[1] != k.shape[1]).transpose(1, 2)
 
 

@@ -11,7 +11,7 @@ from happyhorse.config import Config
 from happyhorse.errors import ConfigError
 from happyhorse.flow.timesteps import grid
 from happyhorse.recipes.codec import Fit
-from happyhorse.recipes.foal import SHORT, SQUARE, TALL, WIDE, WORDS, foal
+from happyhorse.recipes.foal import SHORT, SQUARE, TALL, WIDE, WORDS, foal_shapes
 from happyhorse.recipes.recipe import CacheSet, KnownShares, NoiseLaw, OptimizerConfig, Stage
 from happyhorse.sampling import samplers
 from happyhorse.types import ClipShape
@@ -133,8 +133,8 @@ def foal_distill() -> DistillConfig:
     return DistillConfig(
         name="foal",
         teacher="foal-base",
-        stage=Stage(steps=240, batch=4, shapes=(*[SQUARE] * 6, SHORT, WIDE, TALL, *[WORDS] * 3)),
-        caches=foal().caches,
+        stage=Stage(steps=240, batch=4, shapes=(*[SQUARE] * 4, *[WIDE] * 2, *[TALL] * 2, SHORT, *[WORDS] * 3)),
+        caches=foal_shapes().caches,
         known=KnownShares(first_frame=0.12, last_frame=0.03, audio=0.08, video=0.1, prefix=0.04),
         fake_per_rollout=5,
         warm=Fit(1100, learning_rate=1e-3, kind="muon", log_every=25, checkpoint_every=100),

@@ -26,16 +26,15 @@ def caption_loss(model: Any, batch: Batch, text: TextCoder, config: TrainConfig,
     if not batch.captions or rng.random() >= config.captions.share:
         return None
     device = batch.latents.video.device
-    generator = torch.Generator().manual_seed(rng.getrandbits(63))
+    generator = torch.Generator(device).manual_seed(rng.getrandbits(63))
     words = text.captions(batch.captions).padded(config.text_multiple).to(device)
     return cross_entropy(model, noised(batch.latents, config.captions.noise, generator), words)
 
 
 def noised(clean: Latents, highest: float, generator: torch.Generator) -> Latents:
-    """Clips at random levels up to ``highest``, the same for both streams."""
-    times = (torch.rand(len(clean.video), generator=generator) * highest).to(clean.video.device)
-    noise = draw_noise(clean, generator).to(clean.video.device)
-    return clean.zip(noise, lambda x, e: path.noisy(x, e, times))
+    """Clips at random levels up to ``highest``, the same for both streams; ``generator`` is on their device."""
+    times = torch.rand(len(clean.video), generator=generator, device=generator.device) * highest
+    return clean.zip(draw_noise(clean, generator), lambda x, e: path.noisy(x, e, times))
 
 
 def cross_entropy(model: Any, clips: Latents, words: Text) -> Tensor:
