@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-WAYS = ["eager", "block", "full", "block, CUDA graph", "block, fp8"]
+WAYS = ["eager", "block", "full", "block, CUDA graph", "block, laid out", "block, fp8"]
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def test_attention(bench):
     assert all("error" in row.note for row in rows.values())
 
 
-@pytest.mark.parametrize(("figure", "more"), [("slice", ["eager", "block", "block, fp8"]), ("foal", [])])
+@pytest.mark.parametrize(
+    ("figure", "more"), [("slice", ["eager", "block", "block, laid out", "block, fp8"]), ("foal", [])]
+)
 def test_steps(bench, figure, more):
     rows = measured(bench, figure)
     assert list(rows) == [*WAYS, *(f"1080p, {way}" for way in more)]
@@ -47,7 +49,7 @@ def test_whole(bench):
     rows = measured(bench, "whole")
     assert {"preview, fp8", "1080p, block", "1080p, eager: a pass"} <= set(rows)
     assert rows["preview, block"].flops == 8 * rows["preview, block: a pass"].flops
-    assert "wanted 1.1 s" in rows["preview, block"].note
+    assert "wanted 1.1 s" in rows["preview, laid out"].note
 
 
 def test_start_is_measured_in_processes_of_their_own(bench):

@@ -43,6 +43,19 @@ def test_rows_may_lie_apart():
     )
 
 
+@pytest.mark.parametrize(("kind", "limit"), [("onednn", 3e-6), ("bf16", 0.02)])
+@torch.no_grad()
+def test_between_an_mlps_matrices_rows_are_whole_lines_of_memory(kind, limit):
+    narrow = {"hidden": 32, "query_heads": 2}
+    plain, made = model(**narrow), model(**narrow)
+    use_linears(made, kind)
+    mlp = made.block.layers[1].mlp
+    assert plain.config.swiglu7_width == 84
+    assert mlp.up_gate_proj.weights.shape == (2, 1, 128, 32) and mlp.down_proj.weights.shape == (1, 1, 32, 128)
+    exact, ours = plain(*given()).video, made(*given()).video
+    assert (ours - exact).norm() / exact.norm() < limit
+
+
 def test_halves_and_the_whole_are_not_mixed_up():
     with pytest.raises(AssertionError, match="prepared for the other way"):
         PreparedLinear(linear(), torch.float32)(torch.ones(1, 10, 20), SPANS, EVEN)
@@ -133,6 +146,10 @@ def test_what_cannot_be_had_is_said():
     use_linears(made, "int8", skip=())
     with pytest.raises(ConfigError, match="needs a model with its full weights"):
         use_linears(made, "bf16")
+    made = model()
+    use_linears(made, "bf16")
+    with pytest.raises(ConfigError, match="'int8' needs a model with its full weights"):
+        use_linears(made, "int8")
 
 
 def test_the_library_is_chosen_where_there_is_one(monkeypatch):

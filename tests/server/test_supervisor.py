@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("sqlalchemy")
 
+from happyhorse.errors import ConfigError
 from happyhorse.server import supervisor
 from happyhorse.server.settings import Settings
 from happyhorse.server.supervisor import RESTART_SECONDS, STEADY_SECONDS, Supervisor, devices_of, worker_environment
@@ -49,6 +51,17 @@ def test_workers_run_where_the_settings_say(tmp_path: Path) -> None:
         return devices_of(Settings(folder=tmp_path, workers=workers, stub=True))
 
     assert devices("none") == () and devices("cuda:0", "cuda:1") == ("cuda:0", "cuda:1") and devices("auto") == ("cpu",)
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [("cuda:7", "worker 'cuda:7' has no device: CUDA devices here: 1"), ("gpu", "worker 'gpu' is no device; give cpu")],
+)
+def test_a_device_that_is_not_there_is_said_before_anything_is_served(tmp_path: Path, monkeypatch, device, reason):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert devices_of(Settings(folder=tmp_path, workers=("cpu", "cuda", "cuda:0"))) == ("cpu", "cuda", "cuda:0")
+    with pytest.raises(ConfigError, match=reason):
+        devices_of(Settings(folder=tmp_path, workers=("cpu", device)))
 
 
 def test_a_worker_knows_the_settings_and_yields_to_its_neighbours(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import random
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -8,6 +9,7 @@ import pytest
 
 from happyhorse.errors import ConfigError
 from happyhorse.server.connections import Network
+from happyhorse.server.service import SECRETS, kept_secret
 from happyhorse.server.targets import ConnectionPolicy
 from happyhorse.server.webhooks import (
     Backoff,
@@ -297,3 +299,15 @@ def test_a_secret_that_is_none_is_said_before_anything_is_sent(receiver, policy)
     with pytest.raises(ConfigError, match="24 to 64 bytes"):
         deliver(receiver.url, BODY, "secret", policy, message_id=ID, network=LOCAL)
     assert receiver.got == []
+
+
+def test_servers_that_start_at_once_sign_with_one_secret(tmp_path):
+    folder, together = tmp_path / "new", threading.Barrier(8)
+
+    def start(_: int) -> str:
+        together.wait()
+        return kept_secret(folder)
+
+    with ThreadPoolExecutor(8) as servers:
+        assert len(set(servers.map(start, range(8)))) == 1
+    assert (folder / SECRETS).stat().st_mode & 0o777 == 0o600

@@ -201,7 +201,7 @@ class Keys:
     def _changing(self, wait: float = _WAIT) -> Iterator[dict[str, Key]]:
         """The keys to be changed; written when the block ends well. Nobody else changes them meanwhile."""
         make_folder(self._path.parent)
-        with _locked(self._path, wait):
+        with locked(self._path, wait):
             keys = self._load()
             yield keys
             self._write(keys)
@@ -270,7 +270,8 @@ def _unreadable(path: Path) -> ConfigError:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, wait: float) -> Iterator[None]:
+def locked(path: Path, wait: float) -> Iterator[None]:
+    """Keeps a file to this process inside of the block. Raises OutputError if another has it for ``wait`` seconds."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(str(path.with_suffix(".lock")), timeout=wait)

@@ -24,7 +24,7 @@ from happyhorse.server.blobs import Blobs
 from happyhorse.server.errors import ServiceError
 from happyhorse.server.inspection import Inspector
 from happyhorse.server.jobs import Jobs
-from happyhorse.server.keys import Keys
+from happyhorse.server.keys import Keys, locked
 from happyhorse.server.limits import Limiter, Limits
 from happyhorse.server.offers import Offers
 from happyhorse.server.presence import Presence
@@ -37,6 +37,8 @@ R = TypeVar("R")
 
 SECRETS = "webhook-secret.json"
 LINK_SECONDS = 86_400.0
+_SECRET_WAIT = 10.0
+"""Seconds that a server waits for another one that draws the secret."""
 _SLOW_AT_ONCE = 8
 """Requests whose files are fetched, decoded and kept at the same time."""
 
@@ -117,7 +119,7 @@ class Service:
     @functools.cached_property
     def _root(self) -> str:
         """From the settings, else drawn once and kept in the folder."""
-        return self.settings.webhook_secret or _kept_secret(self.settings)
+        return self.settings.webhook_secret or kept_secret(self.settings.folder)
 
     def caller(self, token: str, scope: str, counted: bool = False) -> Caller:
         """Who may do what needs ``scope``; ``counted`` requests are held against the key's rate.
@@ -155,14 +157,16 @@ async def in_thread(function: Callable[P, R], *arguments: P.args, **options: P.k
     return await run_sync(functools.partial(function, *arguments, **options))
 
 
-def _kept_secret(settings: Settings) -> str:
-    path = settings.folder / SECRETS
-    with contextlib.suppress(FileNotFoundError):
-        return str(json.loads(path.read_text(encoding="utf-8"))["secret"])
-    make_folder(settings.folder)
-    with whole_file(path) as temporary:
-        temporary.touch(0o600)
-        temporary.write_text(json.dumps({"secret": new_secret()}), encoding="utf-8")
+def kept_secret(folder: Path) -> str:
+    """What a folder's servers sign with: drawn by the first of them, and the same for all."""
+    path = folder / SECRETS
+    if not path.exists():
+        make_folder(folder)
+        with locked(path, _SECRET_WAIT):
+            if not path.exists():
+                with whole_file(path) as temporary:
+                    temporary.touch(0o600)
+                    temporary.write_text(json.dumps({"secret": new_secret()}), encoding="utf-8")
     return str(json.loads(path.read_text(encoding="utf-8"))["secret"])
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from happyhorse.errors import ConfigError
 from happyhorse.server.settings import Settings
 
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -25,15 +26,30 @@ log = logging.getLogger("happyhorse.supervisor")
 
 
 def devices_of(settings: Settings) -> tuple[str, ...]:
-    """The devices that workers are started on."""
+    """The devices that workers are started on. Raises ConfigError for one that this machine does not have."""
     if settings.workers == ("none",):
         return ()
     if settings.workers != ("auto",):
+        for device in () if settings.stub else settings.workers:
+            _require(device)
         return settings.workers
     import torch
 
     found = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count())) if torch.cuda.is_available() else ()
     return found if found and not settings.stub else ("cpu",)
+
+
+def _require(device: str) -> None:
+    """Looks for a device without using it, as the memory that this takes is its worker's."""
+    import torch
+
+    try:
+        asked = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"worker {device!r} is no device; give cpu, cuda:0, cuda:1, ...") from error
+    there = torch.cuda.device_count()
+    if asked.type == "cuda" and (asked.index or 0) >= there:
+        raise ConfigError(f"worker {device!r} has no device: CUDA devices here: {there}; give others, or cpu")
 
 
 @dataclasses.dataclass
