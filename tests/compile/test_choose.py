@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from happyhorse.compile.choose import MARGIN, SAVED, choose, compiling_seconds, operations, spec_of, work_seconds
+from happyhorse.compile.choose import (
+    MARGIN,
+    SAVED,
+    choose,
+    compiling_seconds,
+    operations,
+    prepared,
+    spec_of,
+    work_seconds,
+)
 from happyhorse.compile.counting import count
 from happyhorse.config import ModelConfig, foal
 from happyhorse.errors import ConfigError
@@ -76,3 +85,13 @@ def test_a_clip_of_the_foal_is_no_reason_to_compile():
     work = work_seconds(foal(), rows=616, text=10, passes=8, device=CPU)
     assert 0 < work < 3
     assert choose("auto", packaged=False, missing="", work=work, compiling=compiling_seconds(foal())).way == "eager"
+
+
+def test_what_is_not_compiled_is_prepared_where_that_is_faster(monkeypatch):
+    monkeypatch.setattr("happyhorse.compile.choose.serves", lambda dtype: dtype == torch.float32)
+    spec = prepared(foal(), CPU)
+    assert spec is not None and (spec.scope, spec.attention, spec.linear) == ("off", "auto", "onednn")
+    assert prepared(foal(matmul_dtype="bfloat16"), CPU) is None, "bfloat16 is oneDNN's already"
+    assert prepared(foal(), torch.device("cuda")) is None
+    monkeypatch.setattr("happyhorse.compile.choose.serves", lambda dtype: False)
+    assert prepared(foal(), CPU) is None

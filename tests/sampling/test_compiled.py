@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from happyhorse.compile import accelerate
+from happyhorse.compile import accelerate, choose
 from happyhorse.compile.choose import Choice
+from happyhorse.compile.spec import CompileSpec
 from happyhorse.errors import CompileError, ConfigError
 from happyhorse.sampling import compiled
 from happyhorse.sampling.compiled import Compiling, sharing
@@ -37,11 +38,31 @@ def at_hand(monkeypatch):
     monkeypatch.setattr("happyhorse.compile.artefacts.any_at_hand", lambda: True)
 
 
-def test_without_packages_clips_are_the_plain_models_to_the_bit(tiny_model):
+@pytest.fixture
+def plain_torch(monkeypatch):
+    """A torch without oneDNN."""
+    monkeypatch.setattr(choose, "serves", lambda dtype: False)
+
+
+def test_without_packages_and_onednn_clips_are_the_plain_models_to_the_bit(tiny_model, plain_torch):
     plain, auto = clip(tiny_model, "off"), clip(tiny_model, "auto")
     assert np.array_equal(plain.frames, auto.frames) and np.array_equal(plain.audio, auto.audio)
     assert plain.recipe == auto.recipe
     assert "compile" not in plain.recipe
+
+
+@pytest.mark.skipif(not choose.serves(torch.float32), reason="this torch has no oneDNN")
+def test_without_packages_the_model_is_prepared_and_the_recipe_says_so(tiny_model):
+    told: list[str] = []
+    plain, auto, again = clip(tiny_model, "off"), clip(tiny_model, "auto", told), clip(tiny_model, "auto")
+    made = {"scope": "off", "attention": "auto", "linear": "onednn"}
+    assert auto.recipe == {**plain.recipe, "compile": made}
+    assert np.array_equal(auto.frames, again.frames) and np.array_equal(auto.audio, again.audio)
+    assert np.abs(auto.frames.astype(int) - plain.frames).max() <= 1 and np.abs(auto.audio - plain.audio).max() < 1e-3
+    parts = load_parts(resolve(tiny_model), CPU)
+    like = Compiling(parts.model, "auto", spec=CompileSpec.from_dict(made))
+    repeated = Pipeline(parts, CPU, like)(BALL, seed=4, size=(64, 64), guidance=1.0)
+    assert np.array_equal(repeated.frames, auto.frames) and repeated.recipe == auto.recipe
 
 
 def test_a_package_at_hand_is_used_and_the_recipe_says_so(tiny_model, at_hand):
@@ -80,7 +101,7 @@ def test_more_clips_are_more_work(tiny_model, monkeypatch):
     assert found[1] == pytest.approx(500 * found[0])
 
 
-def test_what_cannot_be_compiled_runs_as_it_is_and_it_says_so(tiny_model, at_hand, monkeypatch):
+def test_what_cannot_be_compiled_runs_as_it_is_and_it_says_so(tiny_model, at_hand, monkeypatch, plain_torch):
     def refuse(self, *arguments):
         raise CompileError("no such graph")
 

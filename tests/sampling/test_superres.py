@@ -8,6 +8,7 @@ import torch
 
 from happyhorse.codecs.audio import AudioCodec
 from happyhorse.codecs.video import VideoCodec
+from happyhorse.compile.products import serves
 from happyhorse.errors import ConfigError, MediaError, SizeError, WeightsError
 from happyhorse.sampling import conditions
 from happyhorse.sampling.given import load_image
@@ -111,6 +112,17 @@ def test_a_render_has_four_times_the_size_and_the_sound_of_its_preview(renderer,
     assert np.array_equal(render.audio, preview.audio)
     assert render.recipe["size"] == "64x64" and render.recipe["render"]["size"] == "256x256"
     assert list(render.timings) == ["enlarge", "render", "picture"]
+
+
+def test_a_prepared_model_renders_the_same_and_the_recipe_says_so(tiny_model, renderer, preview):
+    plain = Renderer.from_pretrained(tiny_model, compile="off")
+    expected, made = plain.render(preview, seed=3), renderer.render(preview, seed=3)
+    assert np.abs(made.frames.astype(int) - expected.frames).max() <= 1
+    assert "compile" not in expected.recipe["render"]
+    if serves(torch.float32):
+        assert made.recipe["render"]["compile"] == {"scope": "off", "attention": "auto", "linear": "onednn"}
+    with pytest.raises(ConfigError, match="compile is 'fast'"):
+        Renderer.from_pretrained(tiny_model, compile="fast")
 
 
 def test_a_seed_gives_the_same_render_and_another_one_another(renderer, preview):

@@ -133,7 +133,10 @@ def generate_clips(options: Options) -> int:
         loaded = load_parts(model, device)
         compiling = make_compiling(loaded.model, options.compile, recipe, len(jobs))
         pipeline = Pipeline(loaded, device, compiling)
-        renderer = Renderer(load_render_parts(model, device), device) if options.render is not None else None
+        renderer = None
+        if options.render is not None:
+            large = load_render_parts(model, device)
+            renderer = Renderer(large, device, make_compiling(large.model, options.compile, {}, len(jobs)))
         progress("load", 1, 1)
     loading = round(time.perf_counter() - began, 3)
     pipeline.parts.text.batch([text for job in jobs for text in (job.request.prompt, job.request.negative)])

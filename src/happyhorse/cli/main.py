@@ -34,6 +34,9 @@ app = typer.Typer(
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 SuiteName = Annotated[str, typer.Option(help="foal-quick, foal-wide, foal-tall (40 prompts) or foal-full (320).")]
+CompileWay = Annotated[
+    str | None, typer.Option(help="auto, off, or max: compiled first, and of the fastest kind  [default: auto]")
+]
 LibraryFolder = Annotated[
     Path | None, typer.Option("--library", help="Where clips are kept  [default: ~/.local/share/happyhorse]")
 ]
@@ -146,9 +149,7 @@ def generate(
     prompts: Annotated[Path | None, typer.Option(help="A text file with one prompt per line.")] = None,
     like: Annotated[Path | None, typer.Option(help="Repeat this clip; other options given change it.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
-    compile: Annotated[
-        str | None, typer.Option(help="auto, off, or max: compiled first, and of the fastest kind  [default: auto]")
-    ] = None,
+    compile: CompileWay = None,
     render: Annotated[
         str | None,
         typer.Option("--render", metavar="[SIZE]", help="Render each clip too; magihuman: 540p, 720p, 1080p or WxH."),
@@ -205,6 +206,7 @@ def render(
     format: Annotated[str | None, typer.Option(help="magihuman: weights as bf16, fp8 or int8  [default: bf16]")] = None,
     library: LibraryFolder = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: cpu]")] = None,
+    compile: CompileWay = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
     debug: Debug = False,
@@ -212,7 +214,8 @@ def render(
     """Render a preview at four times its size, with its sound."""
     from happyhorse.cli.render import RenderOptions, render_clip
 
-    return render_clip(RenderOptions(clip, output, model, seed, steps, size, format, library, device, overwrite, json))
+    asked = RenderOptions(clip, output, model, seed, steps, size, format, library, device, compile, overwrite, json)
+    return render_clip(asked)
 
 
 @app.command()

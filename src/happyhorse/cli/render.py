@@ -9,18 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from happyhorse.cli.compiling import make_compiling
 from happyhorse.cli.main import say
 from happyhorse.cli.progress import StageProgress
 from happyhorse.clip import read_recipe
 from happyhorse.codecs.media import read_mp4
+from happyhorse.compile.choose import check_asked
 from happyhorse.device import find_device
 from happyhorse.errors import ConfigError, HappyhorseError, MediaError, OutputError, WeightsError
 from happyhorse.files import check_output
 from happyhorse.library import Library
 from happyhorse.sampling.given import FPS, SAMPLE_RATE, Image, load_image
-from happyhorse.sampling.render import Preview, Renderer, check_recipe, render_shape
+from happyhorse.sampling.render import Preview, Renderer, check_recipe, load_render_parts, render_shape
 from happyhorse.types import Latents
-from happyhorse.weights.registry import is_public
+from happyhorse.weights.registry import is_public, resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,7 @@ class RenderOptions:
     format: str | None = None
     library: Path | None = None
     device: str | None = None
+    compile: str | None = None
     overwrite: bool = False
     json: bool = False
 
@@ -51,6 +54,7 @@ def render_clip(options: RenderOptions) -> int:
         from happyhorse.cli.public import render_public
 
         return render_public(options, recipe, path)
+    check_asked(options.compile or "auto")
     if options.size or options.format:
         raise ConfigError("the foal renders at four times the size, in its own format; leave out --size and --format")
     preview = load_preview(options.clip, Library(options.library))
@@ -98,14 +102,14 @@ def write_render(
 
 def load_renderer(options: RenderOptions, recipe: Mapping[str, Any]) -> Renderer:
     """The model that renders: the one that is asked for, else the one beside what made the preview."""
-    device = find_device(options.device)
-    if options.model:
-        return Renderer.from_pretrained(options.model, device)
-    name = str(recipe.get("model", "foal"))
+    device, name = find_device(options.device), options.model or str(recipe.get("model", "foal"))
     try:
-        return Renderer.from_pretrained(name, device)
+        parts = load_render_parts(resolve(name), device)
     except WeightsError as error:
+        if options.model:
+            raise
         raise WeightsError(f"{options.clip} was made by {name}: {error} (--model)") from error
+    return Renderer(parts, device, make_compiling(parts.model, options.compile, {}, 1))
 
 
 def load_preview(path: Path, library: Library) -> Preview:

@@ -1,7 +1,8 @@
 """Whether a model is compiled: never so that a person waits longer than without.
 
 Loading a package takes milliseconds; making one takes as long as dozens of clips of the foal. So a model is compiled
-if a package is at hand, or if the work at hand is so long that what is saved pays for the compiling twice over.
+if a package is at hand, or if the work at hand is so long that what is saved pays for the compiling twice over. Else it
+is prepared: products and attention by the faster library, which takes no time and gives its numbers up to rounding.
 """
 
 from __future__ import annotations
@@ -70,6 +71,14 @@ def spec_of(asked: str, config: ModelConfig, device: torch.device) -> CompileSpe
     if asked != "max":
         return CompileSpec(scope="full", attention="plain")
     return CompileSpec(scope="full", attention="auto", linear=_fastest(config, device), graphs=device.type == "cuda")
+
+
+def prepared(config: ModelConfig, device: torch.device) -> CompileSpec | None:
+    """How a model that is not compiled is prepared; None where that is no faster: on GPUs, in other number formats, and
+    without oneDNN."""
+    if device.type != "cpu" or config.matmul_dtype != "float32" or not serves(torch.float32):
+        return None
+    return CompileSpec(scope="off", attention="auto", linear="onednn")
 
 
 def _fastest(config: ModelConfig, device: torch.device) -> str:

@@ -1,4 +1,4 @@
-"""A pipeline's model, compiled where that pays: the decision is taken for each kind of pass, when it is first made."""
+"""A pipeline's model, compiled or prepared where that pays: decided for each kind of pass, when it is first made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from happyhorse.compile.choose import Choice, check_asked, choose, compiling_seconds, spec_of, work_seconds
+from happyhorse.compile.choose import Choice, check_asked, choose, compiling_seconds, prepared, spec_of, work_seconds
 from happyhorse.compile.machine import missing_tool
 from happyhorse.compile.spec import CompileSpec
 from happyhorse.model.sequence import Layout, RowCache
@@ -37,7 +37,7 @@ class Compiling:
         self.model, self.asked, self.clips, self.tell = model, check_asked(asked), clips, tell
         self.tell_eager = tell_eager
         self.spec, self._made, self._used = spec, dict[Any, Any](), model
-        self._fast: Any = None
+        self._stand_ins: dict[CompileSpec, Any] = {}
 
     def pick(self, latents: Latents, text: Text | RowCache, layout: Layout, steps: int) -> Any:
         """What to call for a clip of ``steps`` such passes: the model itself, or its compiled stand-in."""
@@ -55,9 +55,9 @@ class Compiling:
     @property
     def recipe(self) -> dict[str, Any]:
         """What recipes say of it: nothing if the plain model made the clip."""
-        if self._used is self.model or self._used.way != "compiled":
+        spec = next((spec for spec, model in self._stand_ins.items() if model is self._used), None)
+        if spec is None or (spec.scope != "off" and self._used.way != "compiled"):
             return {}
-        spec = self._used.spec
         return {"compile": {"scope": spec.scope, "attention": spec.attention, "linear": spec.linear}}
 
     def _make(self, form: Any, layout: Layout, text: int, steps: int) -> Any:
@@ -66,6 +66,8 @@ class Compiling:
 
         config, device = self.model.config, layout.cos.device
         spec = self.spec or spec_of(self.asked, config, device)
+        if spec.scope == "off":
+            return self._stand_in(spec)
         rows = sum(count for _, count in layout.spans)
         choice = choose(
             self.asked,
@@ -76,17 +78,23 @@ class Compiling:
         )
         self._say(choice)
         if choice.way == "eager":
-            return self.model
+            otherwise = prepared(config, device)
+            return self._stand_in(otherwise) if otherwise else self.model
         self._stand_in(spec).engine = Packages(config, spec, build=choice.way == "build", tell=self.tell)
         return self._stand_in(spec)
 
     def _stand_in(self, spec: CompileSpec) -> Any:
         """Of the model, with the attention and number format of ``spec``; the model itself stays as it is."""
-        from happyhorse.compile.accelerate import accelerate
+        from happyhorse.compile.accelerate import accelerate, change
 
-        if self._fast is None:
-            self._fast = accelerate(sharing(self.model), spec, otherwise=self.model, tell=self.tell)
-        return self._fast
+        if spec not in self._stand_ins:
+            changed = sharing(self.model)
+            if spec.scope == "off":
+                change(changed, spec)
+                self._stand_ins[spec] = changed
+            else:
+                self._stand_ins[spec] = accelerate(changed, spec, otherwise=self.model, tell=self.tell)
+        return self._stand_ins[spec]
 
     def _say(self, choice: Choice) -> None:
         if self.tell and (self.tell_eager or choice.way != "eager"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from torch import nn
 from happyhorse.clip import Clip
 from happyhorse.codecs.codec import AudioCoder, TextCoder, VideoCoder
 from happyhorse.codecs.text import Tokenizer
+from happyhorse.compile.choose import check_asked
 from happyhorse.compile.heap import keep_freed_memory
 from happyhorse.config import ModelConfig
 from happyhorse.device import find_device
 from happyhorse.errors import MediaError, SizeError, WeightsError
 from happyhorse.model.transformer import Transformer
 from happyhorse.sampling import conditions
+from happyhorse.sampling.compiled import Compiling
 from happyhorse.sampling.given import FPS, SAMPLE_RATE, Image
 from happyhorse.sampling.pipeline import Progress, Stopwatch, load_codecs, load_part
 from happyhorse.sampling.superres import CHUNK, Enlarging, enlarge, render_latents, starting_point
@@ -70,16 +72,27 @@ class RenderParts:
 
 
 class Renderer:
-    """A super-resolution model with its codecs. The same seed on the same machine gives the same bytes."""
+    """A super-resolution model with its codecs. The same seed on the same machine gives the same bytes, if recipes say
+    the same of compiling."""
 
-    def __init__(self, parts: RenderParts, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, parts: RenderParts, device: torch.device | str = "cpu", compiling: Compiling | None = None
+    ) -> None:
+        """``compiling``: unless given, the model is used as it is."""
         self.parts, self.device = parts, torch.device(device)
+        self.compiling = compiling or Compiling(parts.model)
 
     @classmethod
-    def from_pretrained(cls, model: str | Path = "foal", device: torch.device | str | None = None) -> Renderer:
-        """The super-resolution model of a model's folder. Raises WeightsError if it has none or it cannot be read."""
-        device = find_device(device)
-        return cls(load_render_parts(resolve(model), device), device)
+    def from_pretrained(
+        cls, model: str | Path = "foal", device: torch.device | str | None = None, compile: str = "auto"
+    ) -> Renderer:
+        """The super-resolution model of a model's folder; ``compile`` as of a Pipeline.
+
+        Raises WeightsError if it has none or it cannot be read, ConfigError for another ``compile``.
+        """
+        device, asked = find_device(device), check_asked(compile)
+        parts = load_render_parts(resolve(model), device)
+        return cls(parts, device, Compiling(parts.model, asked))
 
     def render(
         self, preview: Preview | Clip, seed: int = 0, steps: int | None = None, on_progress: Progress | None = None
@@ -94,22 +107,24 @@ class Renderer:
             frames = self._decode(latents, shape, watch)
         size = f"{shape.width}x{shape.height}"
         facts = {"size": size, "seed": seed, "steps": settings.steps, "weights": self.parts.fingerprint}
-        recipe = {**preview.recipe, "render": facts}
+        recipe = {**preview.recipe, "render": {**facts, **self.compiling.recipe}}
         return Clip(frames, preview.audio, shape.fps, SAMPLE_RATE, recipe, watch.seconds)
 
     def _latents(
         self, preview: Preview, settings: Enlarging, shape: ClipShape, seed: int, watch: Stopwatch
     ) -> torch.Tensor:
-        parts, model = self.parts, self.parts.model
+        parts, model = self.parts, cast(Any, self.parts.model)
         with watch.stage("enlarge", 1):
             small = (preview.latents or self.encode(preview)).to(self.device)
             enlarged = enlarge(small.video, settings, parts.video)
         noise = torch.randn(enlarged.shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
         start = Latents(starting_point(enlarged, noise, settings.kept), small.audio)
         text = parts.text.batch([preview.recipe["prompt"]]).to(self.device)
+        memory = model.encode_text(text) if model.config.text == "tokens" else text
+        model = self.compiling.pick(start, memory, model.layout(start, memory), settings.steps)
         with watch.stage("render", settings.steps) as advance:
             known = self._known(preview, start)
-            return render_latents(model, text, start, known, settings, lambda done, _: advance(done))
+            return render_latents(model, memory, start, known, settings, lambda done, _: advance(done))
 
     def _known(self, preview: Preview, start: Latents) -> Known:
         """The whole sound, and the first frame if it was given."""

@@ -26,6 +26,7 @@ from happyhorse.codecs.codec import VideoCoder
 from happyhorse.config import Config
 from happyhorse.errors import ConfigError
 from happyhorse.flow.timesteps import grid
+from happyhorse.model.sequence import RowCache
 from happyhorse.sampling import samplers
 from happyhorse.sampling.samplers import OnStep
 from happyhorse.types import TIME_STRIDE, Known, Latents, Text
@@ -106,14 +107,14 @@ def starting_point(enlarged: Tensor, noise: Tensor, kept: float) -> Tensor:
 
 def render_latents(
     model: Any,
-    text: Text,
+    text: Text | RowCache,
     start: Latents,
     known: Known,
     settings: Enlarging,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """The render's latents [B, C, T, H, W] from the starting point; the sound is among what is ``known``."""
-    memory = model.encode_text(text) if model.config.text == "tokens" else text
+    memory = model.encode_text(text) if isinstance(text, Text) and model.config.text == "tokens" else text
     layout = model.layout(start, memory)
     sampler = {"euler": samplers.euler, "unipc": samplers.unipc}[settings.sampler]
     sigmas = grid(settings.steps, settings.shift)
