@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from happyhorse import __version__
 from happyhorse.clip import Clip
 from happyhorse.flow.guidance import GuidanceScale, guide
 from happyhorse.flow.timesteps import grid
@@ -56,7 +55,7 @@ def denoise_together(pipeline: Pipeline, requests: Sequence[Request], watch: Sto
     if not scale.is_plain:
         prompts += [request.negative for request in requests]
     with watch.stage("denoise", first.steps) as advance:
-        field = _Field(pipeline.parts.model, pipeline.parts.text.batch(prompts).to(pipeline.device), noise, scale)
+        field = _Field(pipeline, pipeline.parts.text.batch(prompts).to(pipeline.device), noise, scale, first.steps)
         sigmas = grid(first.steps, first.shift)
         fields = [field.at(sigma) for sigma in sigmas[:-1]]
         sampler = samplers.BY_NAME[first.sampler]
@@ -66,11 +65,13 @@ def denoise_together(pipeline: Pipeline, requests: Sequence[Request], watch: Sto
 class _Field:
     """The guided velocity of a batch: prompts go through the model with their negative prompts, as one batch of 2 B."""
 
-    def __init__(self, model: Any, text: Any, noise: Latents, scale: GuidanceScale) -> None:
-        self._model, self._scale, self._count = model, scale, len(noise.video)
+    def __init__(self, pipeline: Pipeline, text: Any, noise: Latents, scale: GuidanceScale, steps: int) -> None:
+        model: Any = pipeline.parts.model
+        self._scale, self._count, self._copies = scale, len(noise.video), 1 if scale.is_plain else 2
         self._text = model.encode_text(text) if model.config.text == "tokens" else text
-        self._copies = 1 if scale.is_plain else 2
-        self._layout = model.layout(_joined([noise] * self._copies), self._text)
+        batch = _joined([noise] * self._copies)
+        self._layout = model.layout(batch, self._text)
+        self._model = pipeline.compiling.pick(batch, self._text, self._layout, steps)
 
     def at(self, sigma: float):
         timed = self._model.config.timestep == "embedded"
@@ -91,5 +92,4 @@ def _joined(parts: Sequence[Latents]) -> Latents:
 
 
 def _recipe(pipeline: Pipeline, request: Request, count: int) -> dict[str, Any]:
-    made = {"happyhorse": __version__, "model": pipeline.parts.name, "weights": pipeline.parts.fingerprint}
-    return {**made, **request.recipe(), **NOTHING.sources(), "batch": count}
+    return {**pipeline.made_by(), **request.recipe(), **NOTHING.sources(), "batch": count}
