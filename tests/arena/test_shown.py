@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -33,6 +34,20 @@ def test_what_is_shown_is_the_clip_without_its_recipe(clip: Path, tmp_path: Path
     assert probe(shown).seconds == probe(clip).seconds
     write_shown(clip, tmp_path / "again.mp4")
     assert (tmp_path / "again.mp4").read_bytes() == data
+
+
+def test_tracks_lose_their_names(clip: Path, tmp_path: Path) -> None:
+    named, shown = tmp_path / "named.mp4", tmp_path / "shown.mp4"
+    with av.open(str(clip)) as read, av.open(str(named), "w") as written:
+        copies = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
+        for copy in copies.values():
+            copy.metadata["handler_name"] = "pony-9000"
+        for packet in read.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                written.mux(packet)
+    write_shown(named, shown)
+    assert b"pony-9000" in named.read_bytes() and b"pony-9000" not in shown.read_bytes()
 
 
 def test_files_of_other_formats_are_said(clip: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from happyhorse.data.scenes.sentences import held_out_sentences
 from happyhorse.data.scenes.world import DRILLS, FAMILIES
 from happyhorse.errors import ConfigError
 from happyhorse.evaluation import suites
-from happyhorse.evaluation.suites import HASHES, SIZES, load_suite, write_suite
+from happyhorse.evaluation.suites import HASHES, SIZES, load_suite, make_suite, write_suite
 
 
 @pytest.mark.parametrize("name", HASHES)
@@ -22,7 +22,7 @@ def test_a_suite_has_as_many_cases_of_each_family_and_half_of_them_held_out(name
     assert Counter(case["family"] for case in suite.cases) == dict.fromkeys(FAMILIES, per_family)
     held_out = Counter(case["family"] for case in suite.cases if FAMILIES[case["family"]].held_out(case["attributes"]))
     assert held_out == dict.fromkeys(FAMILIES, per_family // 2)
-    assert suite.size == size
+    assert suite.size == size == make_suite(name).size
     assert len({(case["family"], case["seed"]) for case in suite.cases}) == len(suite.cases)
 
 

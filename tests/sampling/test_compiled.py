@@ -63,6 +63,14 @@ def test_without_packages_the_model_is_prepared_and_the_recipe_says_so(tiny_mode
     like = Compiling(parts.model, "auto", spec=CompileSpec.from_dict(made))
     repeated = Pipeline(parts, CPU, like)(BALL, seed=4, size=(64, 64), guidance=1.0)
     assert np.array_equal(repeated.frames, auto.frames) and repeated.recipe == auto.recipe
+    assert {type(m).__name__ for m in parts.model.modules()} >= {"BlockLinear", "Attention"}, "the model stays as it is"
+
+
+def test_a_prepared_clip_is_repeated_as_it_was_even_with_packages(tiny_model, at_hand):
+    parts = load_parts(resolve(tiny_model), CPU)
+    like = Compiling(parts.model, "auto", spec=CompileSpec(scope="off", attention="range", linear="as-is"))
+    made = Pipeline(parts, CPU, like)(BALL, seed=4, size=(64, 64), guidance=1.0)
+    assert made.recipe["compile"] == {"scope": "off", "attention": "range", "linear": "as-is"}
 
 
 def test_a_package_at_hand_is_used_and_the_recipe_says_so(tiny_model, at_hand):

@@ -55,7 +55,7 @@ def test_workers_run_where_the_settings_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("device", "reason"),
-    [("cuda:7", "worker 'cuda:7' has no device: CUDA devices here: 1"), ("gpu", "worker 'gpu' is no device; give cpu")],
+    [("cuda:1", "worker 'cuda:1' has no device: CUDA devices here: 1"), ("gpu", "worker 'gpu' is no device; give cpu")],
 )
 def test_a_device_that_is_not_there_is_said_before_anything_is_served(tmp_path: Path, monkeypatch, device, reason):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

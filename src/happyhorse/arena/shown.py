@@ -34,8 +34,6 @@ def _copy_packets(source: Path, target: Path, form: str) -> None:
     with av.open(str(source)) as read, av.open(str(target), "w", format=form, options=_OPTIONS[form]) as written:
         wanted = (read.streams.video[0], read.streams.audio[0])
         copies = {stream.index: written.add_stream_from_template(stream) for stream in wanted}
-        for copy in copies.values():
-            copy.metadata.clear()
         for packet in read.demux(wanted):
             if packet.dts is not None:  # the last one of each stream is empty
                 packet.stream = copies[packet.stream.index]
