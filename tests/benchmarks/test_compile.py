@@ -11,7 +11,7 @@ from happyhorse.types import ClipShape
 @pytest.fixture
 def figures(benchmarks, monkeypatch):
     found = importlib.import_module("compile")
-    monkeypatch.setattr(found, "COMPILED", {})
+    monkeypatch.setattr(found, "WAYS", {})
     return found
 
 
