@@ -48,6 +48,7 @@ def test_a_run_leaves_candidates_that_differ_from_the_teacher_and_a_log(whole):
     teacher, first, last = vector(load_teacher("foal-base", CPU)), *(vector(student(path)) for path in candidates)
     assert 0 < (first - teacher).abs().max() < 0.1
     assert not torch.equal(first, last)
+    assert not student(candidates[-1]).config.language_head, "what is not trained on must not be offered"
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [1, 2, 3, 4]
     for name in ("video g", "audio g", "fake video", "fake audio"):

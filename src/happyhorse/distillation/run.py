@@ -24,6 +24,7 @@ from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 from happyhorse.recipes.distill import DistillConfig, distill_recipes
 from happyhorse.training import checkpoint
+from happyhorse.training.build import LANGUAGE_HEAD
 from happyhorse.training.fit import Work
 from happyhorse.training.loop import clock_words, due
 from happyhorse.training.machine import prepare_machine
@@ -113,13 +114,15 @@ def begin(roles: Roles, config: DistillConfig, folder: Path, resume: bool) -> Di
 
 
 def load_teacher(name: str, device: torch.device) -> Transformer:
-    """The generator of a model folder."""
+    """The generator of a model folder, without its language head: students forget how to write captions."""
     from happyhorse.sampling.pipeline import load_parts
     from happyhorse.weights.registry import resolve
 
     model = load_parts(resolve(name), device).model
     assert isinstance(model, Transformer)
-    return model.float()
+    mute = Transformer(model.config.replace(language_head=False)).to(device)
+    mute.load_state_dict({name: value for name, value in model.state_dict().items() if name not in LANGUAGE_HEAD})
+    return mute.float()
 
 
 def distill_loop(
