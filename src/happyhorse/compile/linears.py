@@ -25,8 +25,8 @@ from happyhorse.model.sequence import Spans, by_modality
 from happyhorse.model.transformer import ALL, MLP, BlockLinear, Transformer
 
 WHOLE = 64
-"""Rows of activations start at whole lines of memory, or GPUs take slower kernels: the 15.3 B model's MLP is 13,652
-wide, which is no multiple of 8 values."""
+"""Rows of activations start at whole lines of memory, as NVIDIA's fastest kernels want them; the 15.3 B model's MLP is
+13,652 wide, which is no multiple of 8 values."""
 KINDS = ("as-is", "onednn", "bf16", "int8", "fp8")
 """From the model's own numbers to the coarsest."""
 
