@@ -25,7 +25,7 @@ class AsIs(Pipeline):
 
     @classmethod
     def from_pretrained(cls, *arguments: Any, **options: Any) -> Pipeline:
-        pipeline = super().from_pretrained(*arguments, **options)
+        pipeline = super().from_pretrained(*arguments, **{**options, "compile": "off"})
         if cls.linear != "as-is":
             model = cast(Transformer, pipeline.parts.model)
             use_attention(model, cls.attention)

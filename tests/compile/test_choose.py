@@ -14,6 +14,7 @@ from happyhorse.compile.choose import (
     work_seconds,
 )
 from happyhorse.compile.counting import count
+from happyhorse.compile.linears import use_linears
 from happyhorse.config import ModelConfig, foal
 from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
@@ -88,10 +89,15 @@ def test_a_clip_of_the_foal_is_no_reason_to_compile():
 
 
 def test_what_is_not_compiled_is_prepared_where_that_is_faster(monkeypatch):
-    monkeypatch.setattr("happyhorse.compile.choose.serves", lambda dtype: dtype == torch.float32)
-    spec = prepared(foal(), CPU)
+    def small(**changes) -> Transformer:
+        return Transformer(foal(hidden=32, head_dim=16, query_heads=2, kv_heads=1, shared=1, **changes))
+
+    monkeypatch.setattr("happyhorse.compile.linears.serves", lambda dtype: dtype == torch.float32)
+    spec = prepared(small())
     assert spec is not None and (spec.scope, spec.attention, spec.linear) == ("off", "auto", "onednn")
-    assert prepared(foal(matmul_dtype="bfloat16"), CPU) is None, "bfloat16 is oneDNN's already"
-    assert prepared(foal(), torch.device("cuda")) is None
-    monkeypatch.setattr("happyhorse.compile.choose.serves", lambda dtype: False)
-    assert prepared(foal(), CPU) is None
+    assert prepared(small(matmul_dtype="bfloat16")) is None, "bfloat16 is oneDNN's already"
+    changed = small()
+    use_linears(changed, "bf16")
+    assert prepared(changed) is None, "somebody has chosen its numbers"
+    monkeypatch.setattr("happyhorse.compile.linears.serves", lambda dtype: False)
+    assert prepared(small()) is None

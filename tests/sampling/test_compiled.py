@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from happyhorse.compile import accelerate, choose
+from happyhorse.compile import accelerate
 from happyhorse.compile.choose import Choice
+from happyhorse.compile.linears import use_linears
+from happyhorse.compile.products import serves
 from happyhorse.compile.spec import CompileSpec
 from happyhorse.errors import CompileError, ConfigError
 from happyhorse.sampling import compiled
@@ -41,7 +43,7 @@ def at_hand(monkeypatch):
 @pytest.fixture
 def plain_torch(monkeypatch):
     """A torch without oneDNN."""
-    monkeypatch.setattr(choose, "serves", lambda dtype: False)
+    monkeypatch.setattr("happyhorse.compile.linears.serves", lambda dtype: False)
 
 
 def test_without_packages_and_onednn_clips_are_the_plain_models_to_the_bit(tiny_model, plain_torch):
@@ -51,7 +53,7 @@ def test_without_packages_and_onednn_clips_are_the_plain_models_to_the_bit(tiny_
     assert "compile" not in plain.recipe
 
 
-@pytest.mark.skipif(not choose.serves(torch.float32), reason="this torch has no oneDNN")
+@pytest.mark.skipif(not serves(torch.float32), reason="this torch has no oneDNN")
 def test_without_packages_the_model_is_prepared_and_the_recipe_says_so(tiny_model):
     told: list[str] = []
     plain, auto, again = clip(tiny_model, "off"), clip(tiny_model, "auto", told), clip(tiny_model, "auto")
@@ -97,6 +99,12 @@ def test_the_decision_is_taken_once_for_all_clips_of_a_kind(tiny_model, at_hand)
     for seconds in (0.5, 1.0):
         pipeline(BALL, seed=1, size=(64, 64), seconds=seconds, guidance=1.0)
     assert len(told) == 1
+
+
+def test_a_model_whose_numbers_were_changed_stays_as_it_is(tiny_model):
+    pipeline = Pipeline.from_pretrained(tiny_model)
+    use_linears(pipeline.parts.model, "bf16")
+    assert "compile" not in pipeline(BALL, seed=4, size=(64, 64), guidance=1.0).recipe
 
 
 def test_more_clips_are_more_work(tiny_model, monkeypatch):

@@ -12,11 +12,13 @@ from typing import Literal
 
 import torch
 
+from happyhorse.compile import linears
 from happyhorse.compile.machine import has_fast_bfloat16
 from happyhorse.compile.products import serves
 from happyhorse.compile.spec import CompileSpec
 from happyhorse.config import ModelConfig
 from happyhorse.errors import ConfigError
+from happyhorse.model.transformer import Transformer
 
 ASKED = ("auto", "off", "max")
 SAVED = 0.2
@@ -73,10 +75,10 @@ def spec_of(asked: str, config: ModelConfig, device: torch.device) -> CompileSpe
     return CompileSpec(scope="full", attention="auto", linear=_fastest(config, device), graphs=device.type == "cuda")
 
 
-def prepared(config: ModelConfig, device: torch.device) -> CompileSpec | None:
+def prepared(model: Transformer) -> CompileSpec | None:
     """How a model that is not compiled is prepared; None where that is no faster: on GPUs, in other number formats, and
     without oneDNN."""
-    if device.type != "cpu" or config.matmul_dtype != "float32" or not serves(torch.float32):
+    if linears.choose(model) != "onednn":
         return None
     return CompileSpec(scope="off", attention="auto", linear="onednn")
 

@@ -78,7 +78,7 @@ class Compiling:
         )
         self._say(choice)
         if choice.way == "eager":
-            otherwise = prepared(config, device)
+            otherwise = prepared(self.model)
             return self._stand_in(otherwise) if otherwise else self.model
         self._stand_in(spec).engine = Packages(config, spec, build=choice.way == "build", tell=self.tell)
         return self._stand_in(spec)
