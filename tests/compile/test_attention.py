@@ -131,9 +131,10 @@ def test_what_cannot_be_had_is_said(monkeypatch):
         use_attention(model(), "fa3")
 
 
-def test_products_are_chosen_where_the_library_serves_them(monkeypatch):
-    for served, way in ((True, "products"), (False, "range")):
+def test_products_are_chosen_for_one_thread_where_the_library_serves_them(monkeypatch):
+    for served, threads, way in ((True, 1, "products"), (True, 2, "range"), (False, 1, "range")):
         monkeypatch.setattr(attention, "serves", lambda _, served=served: served)
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         assert choose(CPU, torch.float32) == choose(CPU, torch.bfloat16) == way
 
 

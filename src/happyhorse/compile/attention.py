@@ -59,7 +59,7 @@ def _products_bfloat16(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = No
 WAYS = {
     "dense": Way(_dense, 1e-6, "every pair of rows, windows as a mask: what the other ways are measured against"),
     "range": Way(_each(kernels.attend_fused), 1e-6, "torch's kernel once for each range of frames: as the model does"),
-    "products": Way(_each(attend_products), 2e-6, "CPU: two matrix products without a row maximum"),
+    "products": Way(_each(attend_products), 2e-6, "CPU, one thread: two matrix products without a row maximum"),
     "products-bf16": Way(_each(_products_bfloat16), 1e-2, "CPU with bfloat16 products: the same in bfloat16"),
     "flex": Way(kernels.attend_flex, 1e-6, "GPU, windows: one kernel that skips blocks; on a CPU slower than dense"),
     "cudnn": Way(_each(functools.partial(kernels.attend_preferring, "cudnn")), 1e-6, "from Hopper on: cuDNN's kernel"),
@@ -71,12 +71,11 @@ WAYS = {
 def choose(device: torch.device, dtype: torch.dtype) -> str:
     """The fastest way that gives the reference's numbers, for products in ``dtype``.
 
-    CPU: products. They beat the fused kernel in float32 where torch has oneDNN, and in bfloat16 where the processor
-    multiplies it; the number of rows and windows change the ratio, not the order. GPU: from Hopper on cuDNN, before it
-    what torch chooses.
+    CPU: products with one thread, in float32 where torch has oneDNN and in bfloat16 where the processor multiplies it;
+    with more, torch's kernel, as products hardly gain by them. GPU: from Hopper on cuDNN, before it what torch chooses.
     """
     if device.type == "cpu":
-        return "products" if serves(dtype) else "range"
+        return "products" if torch.get_num_threads() == 1 and serves(dtype) else "range"
     if device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (9, 0):
         return "cudnn"
     return "range"

@@ -7,6 +7,8 @@ that goes all that a fused kernel does between its products: partial sums over r
 the heads that share keys are one tall matrix. A key that may not be seen has a zero row in [v, 1]: a mask costs
 nothing. Scores are cut off at +-CUT, as in ``softmax_products``.
 
+All this is for one thread: the products of a block are too small for two, while the fused kernel gives each a head.
+
 The base is 2, for torch takes 2^x in its own vector code and e^x in MKL's, which is four times slower on processors
 other than Intel's. Blocks are small enough for the scores to stay in a core's cache between the two products, and hold
 keys in whole registers. The loop over them is one operator to torch.compile and torch.export, which would have to
@@ -48,8 +50,9 @@ def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     tall = (q * (LOG2_E * width**-0.5)).unflatten(2, (-1, groups)).permute(0, 2, 3, 1, 4)
     tall = tall.reshape(-1, groups * rows, width)
     missing = -k.shape[1] % WHOLE
-    keys = F.pad(k.transpose(1, 2), (0, 0, 0, missing)).flatten(0, 1)
-    values = F.pad(_with_ones(v, mask).permute(0, 2, 3, 1), (0, missing)).flatten(0, 1)
+    # Where nothing is missing, padding copies nothing, and oneDNN takes what is strided a thousand times slower.
+    keys = F.pad(k.transpose(1, 2), (0, 0, 0, missing)).flatten(0, 1).contiguous()
+    values = F.pad(_with_ones(v, mask).permute(0, 2, 3, 1), (0, missing)).flatten(0, 1).contiguous()
     mixed = torch.empty_like(tall)
     for one in zip(tall, keys, values, mixed, strict=True):
         _one_head(*one)
