@@ -8,8 +8,9 @@
     start    from the command to the file: the plain model, prepared as by default, with a package made before
 
 CPU seconds are this process's divided by its threads, so that a busy neighbour does not count, and their ratios medians
-of the rounds' ratios; on a quiet machine the wall's ratios are what a person waits. Errors are the largest difference to the first way, in units of its largest number. ``--quick``
-takes a minute on a quiet machine: shorter clips, fewer rounds.
+of the rounds' ratios; on a quiet machine the wall's ratios are what a person waits. Errors are the largest difference
+to the first way, in units of its largest number. ``--quick`` takes a minute on a quiet machine: shorter clips, fewer
+rounds.
 """
 
 from __future__ import annotations
