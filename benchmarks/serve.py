@@ -32,6 +32,8 @@ from happyhorse.server.jobs import Jobs
 PROGRAM = "from happyhorse.cli.serve import serve; serve()"
 ASKED = {"prompt": "a red ball bounces on wood", "seconds": "2", "size": "128x128"}
 KILLED_JOBS, KILLED_PROMPT = 200, "a red ball, takes 0.4 s"
+HEARD_PROMPT = "a red ball, takes 0.1 s"
+"""Of stub clips that are still to be made when their listeners come."""
 THINK_SECONDS = 1.0
 
 
@@ -129,13 +131,20 @@ def load(arguments: argparse.Namespace, folder: Path) -> None:
         found = asyncio.run(submit(server.address, arguments.clients, arguments.jobs))
         row("submissions", len(found.seconds), f"by {arguments.clients} clients")
         row("  until accepted", *milliseconds(found.seconds))
-        heard = asyncio.run(listen(server.address, found.names[-arguments.listeners :]))
-        row("listeners", arguments.listeners, f"{len(heard)} events")
-        row("  until heard", *milliseconds(heard))
         wait(queue)
         row("completed", f"{queue.counts()['completed'] - 10} of {arguments.jobs}", f"{time.monotonic() - begun:.0f} s")
+        names = listened_to(server.address, arguments)
+        heard = asyncio.run(listen(server.address, names))
+        row("listeners", len(names), f"{len(heard)} events")
+        row("  until heard", *milliseconds(heard))
         row("memory of the server", f"{memory:.0f} -> {server.memory:.0f} MiB", "")
         queue.close()
+
+
+def listened_to(address: str, arguments: argparse.Namespace) -> list[str]:
+    """Jobs that have hardly begun, no more than were made before."""
+    prompt, count = ASKED["prompt"] if arguments.model else HEARD_PROMPT, min(arguments.listeners, arguments.jobs)
+    return asyncio.run(submit(address, arguments.clients, count, 0.0, prompt)).names
 
 
 def kill(arguments: argparse.Namespace, folder: Path) -> None:
