@@ -38,6 +38,7 @@ from happyhorse.codecs.text import Tokenizer
 from happyhorse.compile.accelerate import accelerate
 from happyhorse.compile.attention import use_attention
 from happyhorse.compile.ceilings import describe
+from happyhorse.compile.choose import PREPARED
 from happyhorse.compile.compare import difference
 from happyhorse.compile.spec import CompileSpec
 from happyhorse.compile.timing import Spent, median_busy, median_wall, speedup, take_turns
@@ -54,7 +55,7 @@ from happyhorse.weights.registry import resolve
 CPU = torch.device("cpu")
 PROMPT = "a red ball bounces on wood"
 WAYS = {
-    "prepared": CompileSpec(scope="off", attention="auto", linear="onednn"),
+    "prepared": PREPARED,
     "compiled": CompileSpec(scope="block"),
     "compiled, onednn": CompileSpec(scope="block", linear="onednn"),
     "compiled, bf16": CompileSpec(scope="block", linear="bf16"),

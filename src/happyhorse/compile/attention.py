@@ -20,6 +20,7 @@ from happyhorse.compile.products import attend_products, serves
 from happyhorse.compile.ranges import Attend, Parts, all_keys, attend_parts, dense_mask, near_frames
 from happyhorse.compile.timing import median_busy, take_turns
 from happyhorse.errors import ConfigError
+from happyhorse.model.attention import attend
 from happyhorse.model.sequence import Layout
 from happyhorse.model.transformer import Attention, Transformer
 
@@ -182,18 +183,10 @@ def measure(
 
 
 def rows_of(parts: Parts, some: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The rows ``some`` (rising) of the attention, in float32 and without a kernel: [B, rows, query heads, D]."""
+    """The rows ``some`` (rising) of the attention, in float32, as the model does it: [B, rows, query heads, D]."""
     mixed = []
     for part in parts:
         own = some[(some >= part.queries[0]) & (some < part.queries[1])].to(q.device)
         near = [torch.cat([x[:, slice(*keys)] for keys in part.keys], dim=1).float() for x in (k, v)]
-        mixed += [softmax_rows(q[:, own].float(), *near)] if len(own) else []
+        mixed += [attend(q[:, own].float(), *near, "softmax")] if len(own) else []
     return torch.cat(mixed, dim=1)
-
-
-def softmax_rows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention by its formula; shapes as everywhere here."""
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-    weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
-    return (weights @ v).transpose(1, 2)

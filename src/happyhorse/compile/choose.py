@@ -2,7 +2,7 @@
 
 Loading a package takes milliseconds; making one takes as long as dozens of clips of the foal. So a model is compiled
 if a package is at hand, or if the work at hand is so long that what is saved pays for the compiling twice over. Else it
-is prepared: products and attention by the faster library, which takes no time and gives its numbers up to rounding.
+is prepared: products by the faster library, which takes no time and gives its numbers up to rounding.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from happyhorse.errors import ConfigError
 from happyhorse.model.transformer import Transformer
 
 ASKED = ("auto", "off", "max")
+PREPARED = CompileSpec(scope="off", attention="auto", linear="onednn")
+"""A model that is not compiled, with the products that its processor is fastest with."""
 SAVED = 0.2
 """Share of the eager time that compiled code saves at least: it is 1.25 times as fast, or more."""
 MARGIN = 2.0
@@ -78,9 +80,7 @@ def spec_of(asked: str, config: ModelConfig, device: torch.device) -> CompileSpe
 def prepared(model: Transformer) -> CompileSpec | None:
     """How a model that is not compiled is prepared; None where that is no faster: on GPUs, in other number formats, and
     without oneDNN."""
-    if linears.choose(model) != "onednn":
-        return None
-    return CompileSpec(scope="off", attention="auto", linear="onednn")
+    return PREPARED if linears.choose(model) == PREPARED.linear else None
 
 
 def _fastest(config: ModelConfig, device: torch.device) -> str:

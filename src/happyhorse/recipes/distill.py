@@ -91,7 +91,7 @@ class DistillConfig(Config):
     """Rank of the stacks on one backbone; 0 for three networks of full size."""
     seed: int = 0
     """Everything random follows from this and the number of the update."""
-    gpu_scale: int = 8
+    gpu_scale: int = 4
     """Factor of the clips of an update on a GPU."""
     compile: bool = False
     """Compile the blocks."""

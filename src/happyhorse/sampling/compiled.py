@@ -40,7 +40,7 @@ class Compiling:
         self._stand_ins: dict[CompileSpec, Any] = {}
 
     def pick(self, latents: Latents, text: Text | RowCache, layout: Layout, steps: int) -> Any:
-        """What to call for a clip of ``steps`` such passes: the model itself, or its compiled stand-in."""
+        """What to call for a clip of ``steps`` such passes: the model itself, or its stand-in."""
         self._used = self.model
         if self.asked != "off":
             from happyhorse.compile.capture import Form
