@@ -187,6 +187,6 @@ def rows_of(parts: Parts, some: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tens
     mixed = []
     for part in parts:
         own = some[(some >= part.queries[0]) & (some < part.queries[1])].to(q.device)
-        near = [torch.cat([x[:, slice(*keys)] for keys in part.keys], dim=1).float() for x in (k, v)]
-        mixed += [attend(q[:, own].float(), *near, "softmax")] if len(own) else []
+        near_k, near_v = (torch.cat([x[:, slice(*keys)] for keys in part.keys], dim=1).float() for x in (k, v))
+        mixed += [attend(q[:, own].float(), near_k, near_v, "softmax")] if len(own) else []
     return torch.cat(mixed, dim=1)
